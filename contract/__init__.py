@@ -1,0 +1,1 @@
+"""What the sidecar and the server agree on: no client library of Kafka, Iceberg or the engine."""

@@ -1,0 +1,238 @@
+"""Reading one topic's log: messages as columns, positions that are right, problems as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from contract.errors import OperatorError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Messages as parallel lists, in log order within each partition."""
+
+    partitions: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    timestamps_us: list[int] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """How many messages."""
+        return len(self.offsets)
+
+
+class Trouble(Enum):
+    """What kind of problem a log reports: a kind exists where the reader acts differently."""
+
+    TRANSIENT = "transient"  # go on polling
+    OUT_OF_RANGE = "out of range"  # the position is outside what the log holds
+    GONE = "gone"  # the topic does not exist (any more), or may not be read
+
+
+@dataclass(frozen=True, slots=True)
+class LogProblem:
+    """A problem, in the client library's own words."""
+
+    trouble: Trouble
+    text: str
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one poll brought.
+
+    `positions`: for each partition that moved, the next offset to read after these messages. It
+    is the fetch position: control records and compaction leave holes, so it may lie beyond the
+    last message's offset + 1.
+    """
+
+    messages: RawBatch
+    positions: Mapping[int, int]
+    problems: tuple[LogProblem, ...] = ()
+
+
+class LogSource(Protocol):
+    """One topic's log, read from given positions. Used by one thread at a time."""
+
+    topic: str
+
+    def topic_id(self) -> str:
+        """The topic's id, which changes when it is deleted and made again."""
+        ...
+
+    def partitions(self) -> list[int]:
+        """The partitions that exist now, ascending."""
+        ...
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """The log's first offset, and the end up to which it is stable."""
+        ...
+
+    def assign(self, next_offsets: Mapping[int, int]) -> None:
+        """Read these partitions from these offsets; replaces an earlier assignment."""
+        ...
+
+    def poll(self, max_messages: int, timeout_s: float) -> Fetched:
+        """The next messages: returns at `max_messages`, or after `timeout_s` with what is there."""
+        ...
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        """Stop fetching these partitions; positions stay."""
+        ...
+
+    def resume(self, partitions: Sequence[int]) -> None:
+        """Fetch these partitions again."""
+        ...
+
+    def close(self) -> None:
+        """Leave; no call is allowed afterwards."""
+        ...
+
+
+# librdkafka's error codes (rd_kafka_resp_err_t): stable numbers of its interface.
+_PARTITION_EOF = -191
+_OUT_OF_RANGE = {1, -140}  # OFFSET_OUT_OF_RANGE, _AUTO_OFFSET_RESET
+_GONE = {3, -188, -190, 29, 100}  # unknown topic or partition (local too), authorization, topic id
+_REQUEST_TIMEOUT_S = 10.0
+
+
+def consumer_settings(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
+    """For librdkafka: a reader whose positions come from a marker, never from a group."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": client_id,
+        "group.id": client_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 5,
+        "fetch.message.max.bytes": 4 * 1024 * 1024,
+        "fetch.max.bytes": 64 * 1024 * 1024,
+        "queued.max.messages.kbytes": 32 * 1024,
+        "queued.min.messages": 50_000,
+        "topic.metadata.refresh.interval.ms": 10_000,
+        "reconnect.backoff.max.ms": 1_000,
+        "log_level": 3,
+    }
+
+
+class LogReader:
+    """`LogSource` over a consumer of confluent-kafka, which is handed in.
+
+    `consumer`, `admin`: a `confluent_kafka.Consumer` made with `consumer_settings`, and an
+    `AdminClient`. `topic_partition`: the class of that name; `collection`: `TopicCollection`.
+    """
+
+    def __init__(
+        self,
+        consumer: Any,
+        admin: Any,
+        topic_partition: Callable[..., Any],
+        collection: Callable[..., Any],
+        topic: str,
+    ) -> None:
+        self._consumer = consumer
+        self._admin = admin
+        self._topic_partition = topic_partition
+        self._collection = collection
+        self.topic = topic
+
+    def topic_id(self) -> str:
+        """See `LogSource`. Raises OperatorError if there is no such topic."""
+        return str(self._describe().topic_id)
+
+    def partitions(self) -> list[int]:
+        """See `LogSource`."""
+        return sorted(p.id for p in self._describe().partitions)
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """See `LogSource`."""
+        where = self._topic_partition(self.topic, partition)
+        try:
+            low, high = self._consumer.get_watermark_offsets(where, timeout=_REQUEST_TIMEOUT_S)
+        except Exception as error:  # confluent_kafka.KafkaException, which is not imported here
+            raise UnavailableError(f"the broker does not answer: {error}") from error
+        return int(low), int(high)
+
+    def assign(self, next_offsets: Mapping[int, int]) -> None:
+        """See `LogSource`."""
+        self._consumer.assign(
+            [self._topic_partition(self.topic, p, o) for p, o in sorted(next_offsets.items())]
+        )
+
+    def poll(self, max_messages: int, timeout_s: float) -> Fetched:
+        """See `LogSource`."""
+        return collect(self._consumer.consume(max_messages, timeout_s))
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        """See `LogSource`."""
+        self._consumer.pause([self._topic_partition(self.topic, p) for p in partitions])
+
+    def resume(self, partitions: Sequence[int]) -> None:
+        """See `LogSource`."""
+        self._consumer.resume([self._topic_partition(self.topic, p) for p in partitions])
+
+    def close(self) -> None:
+        """See `LogSource`."""
+        self._consumer.close()
+
+    def _describe(self) -> Any:
+        wanted = self._collection([self.topic])
+        try:
+            futures = self._admin.describe_topics(wanted, request_timeout=_REQUEST_TIMEOUT_S)
+            return futures[self.topic].result(_REQUEST_TIMEOUT_S)
+        except Exception as error:
+            code = getattr(error.args[0], "code", None) if error.args else None
+            if code is not None and code() in _GONE:
+                raise OperatorError(
+                    f"topic {self.topic!r} does not exist: create it, or name another"
+                ) from error
+            raise UnavailableError(f"the broker does not answer: {error}") from error
+
+
+def collect(messages: Sequence[Any]) -> Fetched:
+    """Sort what a consumer gave into messages, positions and problems."""
+    problems: list[LogProblem] = []
+    positions: dict[int, int] = {}
+    good = messages
+    if any(m.error() for m in messages):
+        good = [m for m in messages if not m.error()]
+    batch = RawBatch(
+        partitions=[m.partition() for m in good],
+        offsets=[m.offset() for m in good],
+        # 0: no timestamp in the message, -1 as its value
+        timestamps_us=[max(m.timestamp()[1], 0) * 1000 for m in good],
+        keys=[m.key() for m in good],
+        values=[m.value() for m in good],
+    )
+    positions.update(zip(batch.partitions, (o + 1 for o in batch.offsets), strict=True))
+    if good is not messages:
+        for message in messages:
+            if error := message.error():
+                _note(message, error, positions, problems)
+    return Fetched(batch, positions, tuple(problems))
+
+
+def _note(message: Any, error: Any, positions: dict[int, int], problems: list[LogProblem]) -> None:
+    """An end of partition tells the position behind control records; all else is a problem."""
+    code = error.code()
+    partition = message.partition()
+    if code == _PARTITION_EOF:
+        positions[partition] = max(message.offset(), positions.get(partition, 0))
+        return
+    if code in _OUT_OF_RANGE:
+        trouble = Trouble.OUT_OF_RANGE
+    elif code in _GONE:
+        trouble = Trouble.GONE
+    else:
+        trouble = Trouble.TRANSIENT
+    problems.append(LogProblem(trouble, error.str(), partition if partition >= 0 else None))

@@ -1,0 +1,166 @@
+"""The marker: which part of the log a snapshot holds, written with the rows in one commit.
+
+It stands as JSON in the snapshot's summary under `MARKER_KEY`, and once more in the table
+properties for the day when a foreign tool has expired the snapshot that carried it. Offsets are
+always the *next* offset to read. Rows of partition p and lane l are in the table iff their
+`_offset` is below `next[p][l]` (and they are neither dead letters nor duplicates).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contract.duplicates import Remembered, RememberedByLane
+from contract.errors import OperatorError
+from contract.table import LANES
+
+MARKER_KEY = "highwater.marker"
+FORMAT = 1
+
+NextByLane = tuple[int, ...]  # index = Lane
+NextOffsets = Mapping[int, NextByLane]  # partition -> next offset of each lane
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A range of offsets that is in neither table nor dead letters, and never will be."""
+
+    partition: int
+    from_offset: int
+    to_offset: int  # first offset after the gap
+    reason: str
+    noted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What one commit says about the log. Counts are those of this commit alone."""
+
+    topic: str
+    topic_id: str
+    epoch: int  # of the writer; a writer with an older one must not commit any more
+    commit_id: str
+    next: NextOffsets
+    remembered: Mapping[int, RememberedByLane]
+    rows: int
+    dead_letters: int
+    tombstones: int
+    duplicates: int
+    schema_id: int
+    rules_digest: str  # TableDefinition.rules_digest that assigned the lanes
+    gaps: tuple[Gap, ...] = ()
+
+    def to_json(self) -> str:
+        """The stored form; keys are sorted, so equal markers are equal texts."""
+        stored = {
+            "format": FORMAT,
+            "topic": self.topic,
+            "topic_id": self.topic_id,
+            "epoch": self.epoch,
+            "commit_id": self.commit_id,
+            "next": {str(p): list(offsets) for p, offsets in self.next.items()},
+            "remembered": {str(p): [list(r) for r in rs] for p, rs in self.remembered.items()},
+            "rows": self.rows,
+            "dead_letters": self.dead_letters,
+            "tombstones": self.tombstones,
+            "duplicates": self.duplicates,
+            "schema_id": self.schema_id,
+            "rules_digest": self.rules_digest,
+            "gaps": [
+                [g.partition, g.from_offset, g.to_offset, g.reason, g.noted_at_ms]
+                for g in self.gaps
+            ],
+        }
+        return json.dumps(stored, sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Marker:
+        """The marker in this text.
+
+        Raises:
+            OperatorError: it is of a newer format, or not a marker.
+        """
+        try:
+            stored = json.loads(text)
+            stored_format = int(stored["format"])
+            if stored_format > FORMAT:
+                raise OperatorError(
+                    f"the table's marker has format {stored_format}, this version knows {FORMAT}: "
+                    "install the newer Highwater that wrote it"
+                )
+            return _from_stored(stored)
+        except (ValueError, KeyError, TypeError) as error:
+            raise OperatorError(
+                f"the table's marker cannot be read ({type(error).__name__}: {error}): restore the "
+                f"summary key {MARKER_KEY!r} of its newest commit"
+            ) from error
+
+    def next_offset(self, partition: int) -> int:
+        """The offset of that partition below which every lane is in the table."""
+        return min(self.next.get(partition, (0,)))
+
+    def live_offset(self, partition: int) -> int:
+        """The offset of that partition below which at least one lane is in the table."""
+        return max(self.next.get(partition, (0,)))
+
+
+def _from_stored(stored: Mapping[str, Any]) -> Marker:
+    return Marker(
+        topic=str(stored["topic"]),
+        topic_id=str(stored["topic_id"]),
+        epoch=int(stored["epoch"]),
+        commit_id=str(stored["commit_id"]),
+        next={int(p): _by_lane(offsets) for p, offsets in stored["next"].items()},
+        remembered={
+            int(p): tuple(Remembered(int(r[0]), int(r[1])) for r in rs)
+            for p, rs in stored["remembered"].items()
+        },
+        rows=int(stored["rows"]),
+        dead_letters=int(stored["dead_letters"]),
+        tombstones=int(stored["tombstones"]),
+        duplicates=int(stored["duplicates"]),
+        schema_id=int(stored["schema_id"]),
+        rules_digest=str(stored["rules_digest"]),
+        gaps=tuple(
+            Gap(int(g[0]), int(g[1]), int(g[2]), str(g[3]), int(g[4])) for g in stored["gaps"]
+        ),
+    )
+
+
+def _by_lane(offsets: list[int]) -> NextByLane:
+    if len(offsets) != len(LANES):
+        raise ValueError(f"{len(offsets)} lanes where {len(LANES)} are expected")
+    return tuple(int(o) for o in offsets)
+
+
+def is_at_or_after(later: NextOffsets, earlier: NextOffsets) -> bool:
+    """Whether `later` has read at least as far as `earlier` in every partition and lane."""
+    nothing = (0,) * len(LANES)
+    return all(
+        all(a >= b for a, b in zip(later.get(p, nothing), offsets, strict=True))
+        for p, offsets in earlier.items()
+    )
+
+
+def find_marker(
+    summaries: Iterable[Mapping[str, str]], properties: Mapping[str, str]
+) -> Marker | None:
+    """The marker that holds for a snapshot.
+
+    `summaries`: of the snapshot and its ancestors, newest first, as far as they are still known.
+    `properties`: of the table. The nearest summary wins; the property counts only if no known
+    ancestor has a marker. None: the table has never had one.
+
+    Raises:
+        OperatorError: the marker is unreadable, or the ancestry ends before any marker and the
+            property is missing although the snapshots hold rows of ours.
+    """
+    for summary in summaries:
+        if text := summary.get(MARKER_KEY):
+            return Marker.from_json(text)
+    if text := properties.get(MARKER_KEY):
+        return Marker.from_json(text)
+    return None

@@ -1,0 +1,1 @@
+"""SQL over one pinned cut of history and tail, served over Arrow Flight SQL."""

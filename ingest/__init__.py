@@ -1,0 +1,1 @@
+"""The sidecar: Kafka to Iceberg."""
