@@ -1,0 +1,59 @@
+"""What the Flight SQL layer needs from the engine below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """One table that a client can name in SQL."""
+
+    catalog: str
+    schema: str
+    name: str
+    kind: str  # 'TABLE', 'VIEW' or 'SYSTEM TABLE'
+    arrow_schema: pa.Schema  # as its rows are streamed: normalised types
+
+
+class Plan(Protocol):
+    """One statement, planned over one pinned cut."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of every batch: no views, no dictionaries, no large_* types."""
+        ...
+
+    @property
+    def receipt(self) -> str:
+        """What the answer covers, as JSON text."""
+        ...
+
+    def stream(self) -> Iterator[pa.RecordBatch]:
+        """Execute, lazily. A second call gives the same rows; close() of a generator frees it."""
+        ...
+
+
+class Engine(Protocol):
+    """SQL over the tables. All methods are called from many threads at once.
+
+    They raise the classes of `contract.errors`; any other exception is answered as a bug.
+    """
+
+    def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None = None) -> Plan:
+        """Plan `sql` over a cut pinned now; `parameters` has a key `$1` for placeholder `$1`."""
+        ...
+
+    def parameters(self, sql: str) -> pa.Schema:
+        """The placeholders of `sql`: fields named `$1`, `$2`, … of concrete types, nullable."""
+        ...
+
+    def tables(self) -> Sequence[TableInfo]:
+        """Every table, in any order."""
+        ...

@@ -1,0 +1,1 @@
+"""The Flight SQL interface as values: messages, schemas, metadata answers, error statuses."""

@@ -1,0 +1,34 @@
+"""The bounds of the Flight SQL layer, and what it says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ProtocolLimits:
+    """Bounds; each names the error that a client gets when it is reached."""
+
+    sql_bytes_max: int = 1 << 20  # RequestError
+    plans_max: int = 8  # statements being planned at once; UnavailableError after slot_wait_s
+    streams_max: int = 64  # results being streamed at once; UnavailableError after slot_wait_s
+    slot_wait_s: float = 5.0
+    tickets_max: int = 256  # the one unused for longest goes first; NotFoundError on its use
+    ticket_ttl_s: float = 300.0  # from the planning of the statement
+    prepared_max: int = 1024  # the one unused for longest goes first; NotFoundError on its use
+    prepared_ttl_s: float = 900.0  # from the last use
+    parameter_bytes_max: int = 16 << 20  # of one bound row; LimitError
+    upload_bytes_max: int = 1 << 30  # read in order to refuse it in words; RequestError
+    slice_rows_max: int = 1 << 16
+    slice_bytes_max: int = 2 << 20  # below the 4 MiB that plain gRPC clients accept
+    row_bytes_max: int = 15 << 20  # below the 16 MiB that ADBC accepts; LimitError
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the server says about itself, and the session defaults of every client."""
+
+    name: str = "Highwater"
+    version: str = "0.1.0"
+    catalog: str = "highwater"
+    schema: str = "public"

@@ -1,0 +1,42 @@
+"""One engine and one server for the folder; each test has its own connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyarrow import flight
+
+from tests.support.flight_fixture import SmallEngine, connected, sample_engine, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def engine() -> SmallEngine:
+    return sample_engine()
+
+
+@pytest.fixture(scope="session")
+def server(engine: SmallEngine) -> Iterator[Any]:
+    with serving(engine) as running:
+        yield running
+
+
+@pytest.fixture
+def connection(server: Any) -> Iterator[Any]:
+    with connected(server.port) as open_connection:
+        yield open_connection
+
+
+@pytest.fixture
+def cursor(connection: Any) -> Iterator[Any]:
+    with connection.cursor() as open_cursor:
+        yield open_cursor
+
+
+@pytest.fixture
+def client(server: Any) -> Iterator[flight.FlightClient]:
+    with flight.connect(f"grpc://127.0.0.1:{server.port}") as open_client:
+        yield open_client

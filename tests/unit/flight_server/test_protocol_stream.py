@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+
+from contract.clock import SystemClock
+from contract.errors import BugError, CancelledError, UnavailableError
+from flight_server.protocol.limits import ProtocolLimits
+from flight_server.protocol.stream import Delivery, result_schema
+from flight_server.statements import PlannedStatement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BATCH = pa.record_batch({"n": [1, 2, 3]})
+_LIMITS = ProtocolLimits(streams_max=1, slot_wait_s=0, slice_rows_max=2)
+
+
+@dataclass
+class ListPlan:
+    """Rows from a list; remembers which executions ended."""
+
+    rows: list[pa.RecordBatch]
+    schema: pa.Schema = field(default_factory=lambda: _BATCH.schema)
+    receipt: str = "{}"
+    ended: int = 0
+
+    def stream(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self.rows
+        finally:
+            self.ended += 1
+
+
+def _never() -> bool:
+    return False
+
+
+def test_rows_come_in_slices_and_the_slot_is_free_again() -> None:
+    delivery = Delivery(_LIMITS, SystemClock())
+    statement = PlannedStatement("select", ListPlan([_BATCH, _BATCH]))
+
+    for _ in range(2):
+        parts = list(delivery.batches(statement, _never))
+        assert [part.num_rows for part in parts] == [2, 1, 2, 1]
+
+
+@pytest.mark.parametrize("batch", [_BATCH, _BATCH.slice(0, 0)], ids=["rows", "no rows"])
+def test_cancellation_ends_the_execution(batch: pa.RecordBatch) -> None:
+    """47: also while the batches have no rows to send"""
+    delivery = Delivery(_LIMITS, SystemClock())
+    plan = ListPlan([_BATCH] + [batch] * 5)
+    cancelled = False
+    stream = delivery.batches(PlannedStatement("select", plan), lambda: cancelled)
+    next(stream)
+    next(stream)
+    cancelled = True
+
+    with pytest.raises(CancelledError):
+        next(stream)
+    assert plan.ended == 1
+
+
+def test_closing_the_stream_ends_the_execution_and_frees_the_slot() -> None:
+    delivery = Delivery(_LIMITS, SystemClock())
+    plan = ListPlan([_BATCH])
+    statement = PlannedStatement("select", plan)
+    stream = delivery.batches(statement, _never)
+    next(stream)
+    with pytest.raises(UnavailableError, match="try again"):
+        next(delivery.batches(statement, _never))
+
+    stream.close()
+
+    assert plan.ended == 1
+    assert next(delivery.batches(statement, _never)).num_rows == 2
+
+
+def test_stream_that_was_never_read_holds_nothing() -> None:
+    delivery = Delivery(_LIMITS, SystemClock())
+    statement = PlannedStatement("select", ListPlan([_BATCH]))
+    unread = delivery.batches(statement, _never)
+
+    assert sum(part.num_rows for part in delivery.batches(statement, _never)) == 3
+    unread.close()
+
+
+def test_batch_of_another_schema_is_a_bug() -> None:
+    delivery = Delivery(_LIMITS, SystemClock())
+    plan = ListPlan([_BATCH.rename_columns(["other"])])
+
+    with pytest.raises(BugError):
+        list(delivery.batches(PlannedStatement("select", plan), _never))
+
+
+def test_stopped_server_ends_its_streams() -> None:
+    delivery = Delivery(_LIMITS, SystemClock())
+    delivery.stop()
+
+    with pytest.raises(UnavailableError, match="stopping"):
+        list(delivery.batches(PlannedStatement("select", ListPlan([_BATCH])), _never))
+
+
+def test_receipt_is_added_to_other_metadata() -> None:
+    schema = result_schema(_BATCH.schema.with_metadata({"a": "b"}), '{"x": 1}')
+
+    assert schema.metadata == {b"a": b"b", b"highwater.receipt": b'{"x": 1}'}

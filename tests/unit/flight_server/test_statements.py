@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from contract.errors import BugError, NotFoundError
+from flight_server.statements import HandleStore
+
+
+@dataclass
+class HandClock:
+    """Time that only the test moves."""
+
+    now_s: float = 100.0
+
+    def wall_s(self) -> float:
+        return self.now_s
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def sleep(self, duration_s: float) -> None:
+        self.now_s += duration_s
+
+
+def _store(clock: HandClock, *, entries_max: int = 3, renew: bool = False) -> HandleStore[str]:
+    numbers = itertools.count()
+    return HandleStore(
+        "ticket",
+        entries_max=entries_max,
+        ttl_s=10,
+        renew=renew,
+        clock=clock,
+        new_id=lambda: next(numbers).to_bytes(16, "big"),
+    )
+
+
+def test_value_is_found_until_its_time_is_over() -> None:
+    clock = HandClock()
+    store = _store(clock)
+    handle = store.put("a", "me")
+
+    clock.sleep(9.9)
+    assert store.get(handle, "me") == "a"
+    clock.sleep(0.1)
+    with pytest.raises(NotFoundError, match="expired"):
+        store.get(handle, "me")
+
+
+def test_use_renews_the_time_only_where_asked() -> None:
+    clock = HandClock()
+    store = _store(clock, renew=True)
+    handle = store.put("a", "me")
+    for _ in range(5):
+        clock.sleep(9)
+        assert store.get(handle, "me") == "a"
+
+
+def test_least_recently_used_value_goes_first() -> None:
+    store = _store(HandClock())
+    first, second, third = (store.put(value, "me") for value in "abc")
+    store.get(first, "me")
+
+    fourth = store.put("d", "me")
+
+    assert [store.get(handle, "me") for handle in (first, third, fourth)] == ["a", "c", "d"]
+    with pytest.raises(NotFoundError):
+        store.get(second, "me")
+
+
+def test_handle_of_another_owner_is_unknown() -> None:
+    store = _store(HandClock())
+    handle = store.put("a", "me")
+
+    with pytest.raises(NotFoundError):
+        store.get(handle, "you")
+    with pytest.raises(NotFoundError):
+        store.replace(handle, "you", "b")
+    assert store.drop(handle, "you") is None
+    assert store.get(handle, "me") == "a"
+
+
+def test_dropping_twice_is_fine() -> None:
+    store = _store(HandClock())
+    handle = store.put("a", "me")
+
+    assert store.drop(handle, "me") == "a"
+    assert store.drop(handle, "me") is None
+
+
+def test_expired_values_are_freed_without_being_asked_for() -> None:
+    clock = HandClock()
+    store = _store(clock)
+    store.put("a", "me")
+    clock.sleep(11)
+
+    store.purge()
+
+    assert len(store) == 0
+
+
+def test_short_ids_are_a_bug() -> None:
+    store: HandleStore[str] = HandleStore(
+        "ticket",
+        entries_max=1,
+        ttl_s=1,
+        renew=False,
+        clock=HandClock(),
+        new_id=lambda: b"short",
+    )
+
+    with pytest.raises(BugError):
+        store.put("a", "me")
