@@ -1,0 +1,65 @@
+"""Settings of `highwater serve`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from contract.settings import CommonSettings, setting
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ServeSettings(CommonSettings):
+    """Serve the tables over Arrow Flight SQL."""
+
+    host: str = setting("127.0.0.1", doc="Address to listen on; loopback only without TLS")
+    port: int = setting(
+        31337, doc="Port to listen on; 0 takes a free one", minimum=0, maximum=65535
+    )
+    cores: int = setting(
+        0, doc="Cores that one statement may use; 0 means all", minimum=0, maximum=1024
+    )
+    memory_limit_bytes: int = setting(
+        2048 * MIB,
+        doc="Memory that all statements share; above it they spill to disk",
+        unit="bytes",
+        minimum=64 * MIB,
+    )
+    refresh_interval_s: float = setting(
+        0.1, doc="How often the catalog is asked for new snapshots", unit="s", minimum=0.01
+    )
+    tail_disk_bytes: int = setting(
+        32 * 1024 * MIB,
+        doc="Disk that the resident tail may use; at the cap the cut stands still",
+        unit="bytes",
+        minimum=64 * MIB,
+    )
+    poll_messages: int = setting(
+        10_000, doc="Most messages that the follower takes at once", minimum=1, maximum=100_000
+    )
+    poll_wait_s: float = setting(
+        0.005, doc="How long the follower waits for messages", unit="s", minimum=0.001, maximum=1.0
+    )
+    lagging_messages: int = setting(
+        50_000, doc="A receipt says `lagging` above this many messages behind the log", minimum=0
+    )
+    lagging_s: float = setting(5.0, doc="... or this long behind it", unit="s", minimum=0.0)
+    stalled_s: float = setting(
+        10.0,
+        doc="A receipt says `stalled` when the broker was silent for so long",
+        unit="s",
+        minimum=0.1,
+    )
+    statements_max: int = setting(
+        64, doc="Statements that run at once; more wait for a moment, then are refused", minimum=1
+    )
+    handles_max: int = setting(
+        10_000, doc="Statement handles kept; the least recently used goes first", minimum=1
+    )
+    handle_ttl_s: float = setting(
+        600.0, doc="How long an unused statement handle lives", unit="s", minimum=1.0
+    )
+    drain_s: float = setting(
+        10.0, doc="How long running statements may go on after SIGTERM", unit="s", minimum=0.0
+    )

@@ -1,0 +1,157 @@
+"""SQL text to a plan over one pinned cut.
+
+A statement is planned twice. The first plan scans no files: it is there to read the filters that
+reach each lake scan. The second scans the files that these filters leave. Where now() has moved
+on between the two so that the second would need a file that is not in it, planning starts again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from datafusion import SQLOptions
+
+from flight_server.lake.prune import filters_by_scan
+from flight_server.lake.verify import verify_files
+from flight_server.ports import TableInfo
+from flight_server.query.failures import from_engine
+from flight_server.query.normalize import conform, normalized
+from flight_server.query.parameters import parameter_schema
+from flight_server.query.receipt import receipt_of
+from flight_server.query.session import CATALOG, PUBLIC, SYSTEM
+from flight_server.query.statement import Pin, Shapes, Statement
+from flight_server.query.system import SYSTEM_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+    from datafusion import DataFrame
+
+    from contract.clock import Clock
+    from flight_server.lake.snapshot import DataFiles
+    from flight_server.lake.verify import FileCheck
+    from flight_server.query.live import LiveTable
+    from flight_server.query.session import Session
+    from flight_server.query.system import System
+    from flight_server.query.types import LakeView
+
+_READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
+_PLANNINGS_MAX = 3  # then all files are scanned
+_MOVES = re.compile(r"now|current", re.IGNORECASE)  # functions of the time of planning
+
+
+class Engine:
+    """Plans and runs statements; `flight_server.ports.Engine`. Called from many threads."""
+
+    def __init__(
+        self,
+        session: Session,
+        tables: Sequence[LiveTable],
+        view_of: Callable[[str], LakeView],
+        system: System,
+        check: FileCheck,
+        clock: Clock,
+    ) -> None:
+        """`view_of`: the current view of a live table, or UnavailableError with the reason."""
+        self._session = session
+        self._live = {name: table for table in tables for name in table.names()}
+        self._definitions = [table.definition for table in tables]
+        self._view_of = view_of
+        self._system = system
+        self._check = check
+        self._clock = clock
+        session.open(Shapes(session.ctx, self._live))
+
+    def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None = None) -> QueryPlan:
+        """See `flight_server.ports.Engine`."""
+        values = {name.removeprefix("$"): value for name, value in (parameters or {}).items()}
+        pin = self._pin()
+        try:
+            statement, frame = self._planned(sql, values, pin)
+            schema = normalized(frame.schema())
+        except Exception as error:
+            raise from_engine(error) from error
+        receipt = receipt_of(statement.views_read(), self._clock.wall_s())
+        return QueryPlan(frame, schema, receipt, statement.files(), self._check)
+
+    def parameters(self, sql: str) -> pa.Schema:
+        """See `flight_server.ports.Engine`."""
+        frame = self._sql(sql, {}, self._statement(self._pin()))
+        return parameter_schema(sql, str(frame.logical_plan()))
+
+    def tables(self) -> Sequence[TableInfo]:
+        """See `flight_server.ports.Engine`."""
+        live = [
+            TableInfo(CATALOG, PUBLIC, name, "TABLE", normalized(table.schema(name)))
+            for name, table in self._live.items()
+        ]
+        system = [
+            TableInfo(CATALOG, SYSTEM, name, "SYSTEM TABLE", normalized(schema))
+            for name, schema in SYSTEM_TABLES.items()
+        ]
+        return live + system
+
+    def _pin(self) -> Pin:
+        return Pin.take(self._definitions, self._view_of)
+
+    def _statement(
+        self, pin: Pin, chosen: Mapping[str, pa.BooleanArray] | None = None
+    ) -> Statement:
+        return Statement(self._live, self._system, pin, chosen)
+
+    def _planned(
+        self, sql: str, values: Mapping[str, pa.Scalar], pin: Pin
+    ) -> tuple[Statement, DataFrame]:
+        probe = self._statement(pin)
+        frame = self._sql(sql, values, probe)
+        if not probe.scans:
+            return probe, frame
+        statement = probe
+        for _ in range(_PLANNINGS_MAX):
+            filters = filters_by_scan(frame.optimized_logical_plan())
+            statement = self._statement(pin, statement.needed_by(filters))
+            frame = self._sql(sql, values, statement)
+            if not _MOVES.search(sql):
+                return statement, frame
+            if statement.covers(filters_by_scan(frame.optimized_logical_plan())):
+                return statement, frame
+        everything = self._statement(pin, {})
+        return everything, self._sql(sql, values, everything)
+
+    def _sql(self, sql: str, values: Mapping[str, pa.Scalar], statement: Statement) -> DataFrame:
+        try:
+            with self._session.planning(statement) as ctx:
+                return ctx.sql(sql, options=_READ_ONLY, param_values=dict(values) or None)
+        except Exception as error:
+            raise (statement.refusal or from_engine(error)) from error
+
+
+class QueryPlan:
+    """A statement planned over its cut; `flight_server.ports.Plan`."""
+
+    def __init__(
+        self,
+        frame: DataFrame,
+        schema: pa.Schema,
+        receipt: str,
+        files: Sequence[DataFiles],
+        check: FileCheck,
+    ) -> None:
+        self._frame = frame
+        self._files = files
+        self._check = check
+        self.schema = schema
+        self.receipt = receipt
+
+    def stream(self) -> Iterator[pa.RecordBatch]:
+        """See `flight_server.ports.Plan`."""
+        try:
+            stream = self._frame.execute_stream()
+            for files in self._files:
+                verify_files(files, self._check)
+            for batch in stream:
+                yield conform(batch.to_pyarrow(), self.schema)
+        except Exception as error:
+            raise from_engine(error) from error

@@ -1,0 +1,136 @@
+"""The four public tables of one live table, as frames over its pinned view.
+
+<table>          the payload columns of lake and tail
+<table>_history  the lake's rows of the cut, with partition, offset and broker timestamp
+<table>_tail     the tail's rows of the same cut, likewise
+<table>_dead     the messages below the cut that could not be decoded, from lake and tail
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from datafusion import DataFrame, col, lit
+
+from contract.errors import UnavailableError
+from contract.table import DEAD_SCHEMA, OFFSET, PARTITION
+from flight_server.lake.scan import LakeScan
+from flight_server.lake.types import scan_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from datafusion import Expr, SessionContext
+
+    from contract.table import TableDefinition
+    from flight_server.lake.snapshot import LakeSnapshot
+    from flight_server.query.types import LakeView, ScanFiles
+
+HISTORY = "_history"
+TAIL = "_tail"
+DEAD = "_dead"
+
+
+class LiveTable:
+    """Makes the frames; holds what does not change from statement to statement."""
+
+    def __init__(self, ctx: SessionContext, definition: TableDefinition, scratch_dir: Path) -> None:
+        """Prepare the scans; blocks."""
+        self.definition = definition
+        self._ctx = ctx
+        self._scan = LakeScan(ctx, definition.stored_schema, scratch_dir)
+        self._dead_scan = LakeScan(ctx, DEAD_SCHEMA, scratch_dir)
+        self._payload = [c.name for c in definition.columns]
+        name = definition.name
+        self._frames: Mapping[str, Callable[[LakeView, ScanFiles], DataFrame]] = {
+            name: self._table,
+            name + HISTORY: self._history,
+            name + TAIL: self._tail,
+            name + DEAD: self._dead,
+        }
+
+    def names(self) -> Sequence[str]:
+        """The four names."""
+        return tuple(self._frames)
+
+    def frame(self, name: str, view: LakeView, lake: ScanFiles) -> DataFrame:
+        """The rows of table `name` in this view; does not block.
+
+        `lake(scan, scan_name, files)` decides which of the files are scanned.
+        """
+        return self._frames[name](view, lake)
+
+    def schema(self, name: str) -> pa.Schema:
+        """The columns of table `name`, in the engine's types."""
+        if name == self.definition.name:
+            return scan_schema(self.definition.payload_schema)
+        if name == self.definition.name + DEAD:
+            return self._dead_scan.schema
+        return self._scan.schema
+
+    def seed_rows(
+        self, lake: LakeSnapshot, from_offsets: Mapping[int, int], columns: Sequence[str]
+    ) -> Sequence[pa.RecordBatch]:
+        """Lake rows at or after an offset per partition, in log order; blocks."""
+        _readable(lake)
+        wanted = _offsets(from_offsets, at_or_after=True)
+        if wanted is None or not len(lake.files):
+            return []
+        frame = self._scan.frame(f"{self.definition.name}#seed", lake.files).filter(wanted)
+        frame = frame.select(*columns).sort(col(PARTITION), col(OFFSET))
+        batches: list[pa.RecordBatch] = frame.collect()
+        return batches
+
+    def _table(self, view: LakeView, lake: ScanFiles) -> DataFrame:
+        files = _readable(view.lake).files
+        if not len(files):
+            return self._tail(view, lake).select(*self._payload)
+        history = lake(self._scan, self.definition.name, files).select(*self._payload)
+        if not view.tail:
+            return history
+        return history.union(self._ctx.read_batches(view.tail).select(*self._payload))
+
+    def _history(self, view: LakeView, lake: ScanFiles) -> DataFrame:
+        name = self.definition.name + HISTORY
+        return lake(self._scan, name, _readable(view.lake).files)
+
+    def _tail(self, view: LakeView, lake: ScanFiles) -> DataFrame:  # noqa: ARG002
+        return self._ctx.read_batches(view.tail or [_empty(self._scan.schema)])
+
+    def _dead(self, view: LakeView, lake: ScanFiles) -> DataFrame:
+        name = self.definition.name + DEAD
+        tail = self._ctx.read_batches(view.dead_tail or [_empty(self._dead_scan.schema)])
+        if view.dead is None or not len(_readable(view.dead).files):
+            return tail
+        history = lake(self._dead_scan, name, view.dead.files)
+        # The sidecar may be ahead of the follower: what is not in the cut yet is left out.
+        ahead = {p: view.dead_cut(p) for p in view.cut}
+        below = _offsets(ahead, at_or_after=False)
+        return (history if below is None else history.filter(below)).union(tail)
+
+
+def _readable(lake: LakeSnapshot) -> LakeSnapshot:
+    if lake.refused is not None:
+        raise UnavailableError(lake.refused)
+    return lake
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _offsets(bounds: Mapping[int, int], *, at_or_after: bool) -> Expr | None:
+    """Rows on one side of an offset in each partition; rows of other partitions are left out."""
+    terms = [
+        (col(PARTITION) == lit(pa.scalar(p, pa.int32())))
+        & (
+            col(OFFSET) >= lit(pa.scalar(o, pa.int64()))
+            if at_or_after
+            else col(OFFSET) < lit(pa.scalar(o, pa.int64()))
+        )
+        for p, o in sorted(bounds.items())
+    ]
+    return reduce(lambda a, b: a | b, terms) if terms else None

@@ -1,0 +1,65 @@
+"""The receipt: what an answer covers, in words that a program and a person can read.
+
+`docs/receipt.md` describes every key. Ids are texts: some clients read JSON numbers as doubles.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from contract.table import Lane
+from flight_server.view import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from contract.marker import NextOffsets
+    from flight_server.query.types import LakeView
+
+FORMAT = 1
+
+_WORST_LAST = (State.COMPLETE, State.LAGGING, State.STALLED)
+
+
+def receipt_of(views: Mapping[str, LakeView], pinned_s: float) -> str:
+    """The receipt of an answer from these views, by live table; `pinned_s` since the epoch."""
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "pinned_at": datetime.fromtimestamp(pinned_s, UTC).isoformat(timespec="milliseconds"),
+            "state": _worst(v.state for v in views.values()).value,
+            "tables": {name: _table(view) for name, view in views.items()},
+        },
+        separators=(",", ":"),
+    )
+
+
+def lanes(offsets: NextOffsets) -> dict[str, dict[str, int]]:
+    """Offsets per partition and lane, with names for the lanes."""
+    return {
+        str(p): {lane.name: by_lane[lane] for lane in Lane}
+        for p, by_lane in sorted(offsets.items())
+    }
+
+
+def _table(view: LakeView) -> dict[str, Any]:
+    snapshot_id = view.lake.snapshot_id
+    return {
+        "snapshot_id": None if snapshot_id is None else str(snapshot_id),
+        "commit_id": view.marker.commit_id if view.marker else None,
+        "topic": view.marker.topic if view.marker else None,
+        "topic_id": view.topic_id,
+        "cut": lanes(view.cut),
+        "lake": lanes(view.next),
+        "lag_messages": view.lag_messages,
+        "lag_s": round(view.lag_s, 3),
+        "newest_timestamp_us": view.newest_us,
+        "state": view.state.value,
+        "reason": view.reason,
+    }
+
+
+def _worst(states: Iterable[State]) -> State:
+    return max(states, key=_WORST_LAST.index, default=State.COMPLETE)

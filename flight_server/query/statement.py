@@ -1,0 +1,152 @@
+"""One statement while it is planned: its pinned views, and which files each scan gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from contract.errors import HighwaterError
+from flight_server.lake.prune import covers, needed
+from flight_server.lake.snapshot import DataFiles
+from flight_server.query.session import PUBLIC
+from flight_server.query.system import SYSTEM_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from datafusion import DataFrame, SessionContext
+
+    from contract.table import TableDefinition
+    from flight_server.lake.prune import Filters
+    from flight_server.lake.scan import LakeScan
+    from flight_server.query.live import LiveTable
+    from flight_server.query.system import System
+    from flight_server.query.types import LakeView
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The view of every live table at one instant, or why a table has none."""
+
+    views: Mapping[str, LakeView | HighwaterError]
+
+    @classmethod
+    def take(
+        cls, definitions: Sequence[TableDefinition], view_of: Callable[[str], LakeView]
+    ) -> Pin:
+        """Pin now; `view_of` takes the name of a live table."""
+        views: dict[str, LakeView | HighwaterError] = {}
+        for definition in definitions:
+            try:
+                views[definition.name] = view_of(definition.name)
+            except HighwaterError as error:
+                views[definition.name] = error
+        return cls(views)
+
+    def view(self, name: str) -> LakeView:
+        """The view of that live table. Raises what its publisher said if it has none."""
+        view = self.views[name]
+        if isinstance(view, HighwaterError):
+            raise view
+        return view
+
+    def available(self) -> Mapping[str, LakeView]:
+        """The tables that have a view."""
+        return {n: v for n, v in self.views.items() if not isinstance(v, HighwaterError)}
+
+
+class Shapes:
+    """Every table without its rows: what names mean where no statement is planned.
+
+    The engine asks then as well, from threads of its own, to fill `information_schema`.
+    """
+
+    def __init__(self, ctx: SessionContext, live: Mapping[str, LiveTable]) -> None:
+        self._ctx = ctx
+        self._live = live
+
+    def names(self, schema: str) -> Sequence[str]:
+        """See `Tables`."""
+        return tuple(self._live) if schema == PUBLIC else tuple(SYSTEM_TABLES)
+
+    def frame(self, schema: str, name: str) -> DataFrame:
+        """See `Tables`."""
+        columns = self._live[name].schema(name) if schema == PUBLIC else SYSTEM_TABLES[name]
+        return self._ctx.read_batches([pa.RecordBatch.from_pylist([], schema=columns)])
+
+
+class Statement:
+    """What names mean while one text is planned; `flight_server.query.session.Tables`.
+
+    Used by one thread. `scans` and the tables read are known when planning is done.
+    """
+
+    def __init__(
+        self,
+        live: Mapping[str, LiveTable],
+        system: System,
+        pin: Pin,
+        chosen: Mapping[str, pa.BooleanArray] | None = None,
+    ) -> None:
+        """`chosen`: the files of each scan, all of them where a name is missing; None: none."""
+        self._live = live
+        self._system = system
+        self._pin = pin
+        self._chosen = chosen
+        self._reads_all = False
+        self.refusal: HighwaterError | None = None  # why a table that was named has no rows
+        self._read: dict[str, LakeView] = {}
+        self.scans: dict[str, DataFiles] = {}  # scan name -> all files of its snapshot
+
+    def names(self, schema: str) -> Sequence[str]:
+        """See `Tables`."""
+        return tuple(self._live) if schema == PUBLIC else tuple(SYSTEM_TABLES)
+
+    def frame(self, schema: str, name: str) -> DataFrame:
+        """See `Tables`."""
+        if schema != PUBLIC:
+            self._reads_all = True
+            return self._system.frame(name, self._pin)
+        table = self._live[name]
+        try:
+            view = self._pin.view(table.definition.name)
+            self._read[table.definition.name] = view
+            return table.frame(name, view, self._scan)
+        except HighwaterError as error:
+            self.refusal = error  # the engine passes on its text, not its class
+            raise
+
+    def views_read(self) -> Mapping[str, LakeView]:
+        """The views that the answer depends on, by live table."""
+        return self._pin.available() if self._reads_all else self._read
+
+    def files(self) -> Sequence[DataFiles]:
+        """The files that the plan scans, scan by scan."""
+        return [files for files in map(self._of_scan, self.scans) if len(files)]
+
+    def needed_by(self, filters: Mapping[str, Filters | None]) -> Mapping[str, pa.BooleanArray]:
+        """The files that a plan with these filters needs, by scan."""
+        return {name: needed(files, filters.get(name)) for name, files in self.scans.items()}
+
+    def covers(self, filters: Mapping[str, Filters | None]) -> bool:
+        """Whether the chosen files hold all that a plan with these filters needs."""
+        chosen = self._chosen or {}
+        return all(
+            covers(files, chosen[name], filters.get(name))
+            for name, files in self.scans.items()
+            if name in chosen
+        )
+
+    def _scan(self, scan: LakeScan, name: str, files: DataFiles) -> DataFrame:
+        self.scans[name] = files
+        if self._chosen is None:
+            return scan.probe(name)
+        return scan.frame(name, self._of_scan(name))
+
+    def _of_scan(self, name: str) -> DataFiles:
+        files = self.scans[name]
+        if self._chosen is None:
+            return DataFiles.empty()
+        return files.take(self._chosen[name]) if name in self._chosen else files

@@ -1,0 +1,67 @@
+"""The thread that follows the catalog: new snapshots become views, no statement waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from contract.errors import HighwaterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flight_server.lake.snapshot import LakeSnapshot
+    from flight_server.lake.table import LakeTable
+
+_log = logging.getLogger(__name__)
+
+
+class Refresher:
+    """Polls one live table and its dead letters, and hands what changed to `publish`."""
+
+    def __init__(
+        self,
+        table: LakeTable,
+        dead: LakeTable,
+        publish: Callable[[LakeSnapshot, LakeSnapshot], None],
+        fail: Callable[[HighwaterError], None],
+        interval_s: float,
+    ) -> None:
+        """`fail` is told why the table cannot be read now; the last view stays as it is."""
+        self._table = table
+        self._dead = dead
+        self._publish = publish
+        self._fail = fail
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._seen: tuple[LakeSnapshot, LakeSnapshot] | None = None
+        self._complaint = ""
+
+    def step(self) -> None:
+        """Look once. The main table first: the dead letters are then at least as new."""
+        try:
+            now = (self._table.refresh(), self._dead.refresh())
+        except HighwaterError as error:
+            if str(error) != self._complaint:
+                _log.warning("the table cannot be refreshed: %s", error)
+            self._complaint = str(error)
+            self._fail(error)
+            return
+        self._complaint = ""
+        if self._seen is None or now[0] is not self._seen[0] or now[1] is not self._seen[1]:
+            self._publish(*now)
+            self._seen = now
+
+    def run(self) -> None:
+        """Look again and again until `stop`."""
+        while not self._stop.is_set():
+            try:
+                self.step()
+            except Exception:  # noqa: BLE001 (a thread that dies would freeze every view)
+                _log.exception("the refresher goes on after an error of its own")
+            self._stop.wait(self._interval_s)
+
+    def stop(self) -> None:
+        """End `run` soon; returns at once."""
+        self._stop.set()
