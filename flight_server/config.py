@@ -54,11 +54,11 @@ class ServeSettings(CommonSettings):
     statements_max: int = setting(
         64, doc="Statements that run at once; more wait for a moment, then are refused", minimum=1
     )
-    handles_max: int = setting(
-        10_000, doc="Statement handles kept; the least recently used goes first", minimum=1
+    tickets_max: int = setting(
+        256, doc="Planned statements kept; the one unused for longest goes first", minimum=1
     )
-    handle_ttl_s: float = setting(
-        600.0, doc="How long an unused statement handle lives", unit="s", minimum=1.0
+    ticket_ttl_s: float = setting(
+        300.0, doc="How long a planned statement can be fetched", unit="s", minimum=1.0
     )
     drain_s: float = setting(
         10.0, doc="How long running statements may go on after SIGTERM", unit="s", minimum=0.0

@@ -25,14 +25,12 @@ class Refresher:
         table: LakeTable,
         dead: LakeTable,
         publish: Callable[[LakeSnapshot, LakeSnapshot], None],
-        fail: Callable[[HighwaterError], None],
         interval_s: float,
     ) -> None:
-        """`fail` is told why the table cannot be read now; the last view stays as it is."""
+        """While the table cannot be read the last view stays as it is, which is exact."""
         self._table = table
         self._dead = dead
         self._publish = publish
-        self._fail = fail
         self._interval_s = interval_s
         self._stop = threading.Event()
         self._seen: tuple[LakeSnapshot, LakeSnapshot] | None = None
@@ -46,7 +44,6 @@ class Refresher:
             if str(error) != self._complaint:
                 _log.warning("the table cannot be refreshed: %s", error)
             self._complaint = str(error)
-            self._fail(error)
             return
         self._complaint = ""
         if self._seen is None or now[0] is not self._seen[0] or now[1] is not self._seen[1]:

@@ -14,20 +14,26 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from datafusion import DataFrame, col, lit
 
-from contract.errors import UnavailableError
-from contract.table import DEAD_SCHEMA, OFFSET, PARTITION
+from contract.errors import UnsupportedError
+from contract.table import DEAD_SCHEMA, OFFSET, PARTITION, PROVENANCE
+from flight_server.lake.prune import filters_by_scan, prune
 from flight_server.lake.scan import LakeScan
 from flight_server.lake.types import scan_schema
+from flight_server.lake.verify import verify_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from datafusion import Expr, SessionContext
 
+    from contract.marker import NextOffsets
     from contract.table import TableDefinition
     from flight_server.lake.snapshot import LakeSnapshot
+    from flight_server.lake.verify import FileCheck
     from flight_server.query.types import LakeView, ScanFiles
+
+_SEED = "seed"
 
 HISTORY = "_history"
 TAIL = "_tail"
@@ -37,13 +43,23 @@ DEAD = "_dead"
 class LiveTable:
     """Makes the frames; holds what does not change from statement to statement."""
 
-    def __init__(self, ctx: SessionContext, definition: TableDefinition, scratch_dir: Path) -> None:
+    def __init__(
+        self,
+        ctx: SessionContext,
+        definition: TableDefinition,
+        scratch_dir: Path,
+        check: FileCheck,
+    ) -> None:
         """Prepare the scans; blocks."""
         self.definition = definition
         self._ctx = ctx
         self._scan = LakeScan(ctx, definition.stored_schema, scratch_dir)
         self._dead_scan = LakeScan(ctx, DEAD_SCHEMA, scratch_dir)
+        self._check = check
         self._payload = [c.name for c in definition.columns]
+        rules = definition.lane_rules
+        lane_columns = {c for r in rules for c in (r.column, *r.product) if c is not None}
+        self._seed_columns = sorted({definition.message_id, *PROVENANCE, *lane_columns})
         name = definition.name
         self._frames: Mapping[str, Callable[[LakeView, ScanFiles], DataFrame]] = {
             name: self._table,
@@ -71,18 +87,22 @@ class LiveTable:
             return self._dead_scan.schema
         return self._scan.schema
 
-    def seed_rows(
-        self, lake: LakeSnapshot, from_offsets: Mapping[int, int], columns: Sequence[str]
-    ) -> Sequence[pa.RecordBatch]:
-        """Lake rows at or after an offset per partition, in log order; blocks."""
-        _readable(lake)
-        wanted = _offsets(from_offsets, at_or_after=True)
-        if wanted is None or not len(lake.files):
-            return []
-        frame = self._scan.frame(f"{self.definition.name}#seed", lake.files).filter(wanted)
-        frame = frame.select(*columns).sort(col(PARTITION), col(OFFSET))
-        batches: list[pa.RecordBatch] = frame.collect()
-        return batches
+    def seed_rows(self, lake: LakeSnapshot, from_offsets: NextOffsets) -> Iterator[pa.RecordBatch]:
+        """What the duplicate rule must read back: rows from these offsets on; blocks.
+
+        Only the columns that the rule and the lanes need, in any order, and those of a lane that
+        begins later as well.
+        """
+        wanted = _offsets({p: min(o) for p, o in from_offsets.items()}, at_or_after=True)
+        if wanted is None or not len(_readable(lake).files):
+            return
+        frame = self._scan.frame(_SEED, lake.files).filter(wanted)
+        files = prune(lake.files, filters_by_scan(frame.optimized_logical_plan()).get(_SEED))
+        frame = self._scan.frame(_SEED, files).filter(wanted).select(*self._seed_columns)
+        stream = frame.execute_stream()
+        verify_files(files, self._check)
+        for batch in stream:
+            yield batch.to_pyarrow()
 
     def _table(self, view: LakeView, lake: ScanFiles) -> DataFrame:
         files = _readable(view.lake).files
@@ -114,7 +134,7 @@ class LiveTable:
 
 def _readable(lake: LakeSnapshot) -> LakeSnapshot:
     if lake.refused is not None:
-        raise UnavailableError(lake.refused)
+        raise UnsupportedError(lake.refused)
     return lake
 
 

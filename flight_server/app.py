@@ -1,0 +1,116 @@
+"""The server as one object: built from settings, started, drained, stopped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contract.definition import load_definition
+from contract.errors import OperatorError
+from flight_server.catalog import open_catalog
+from flight_server.lake.verify import LocalFileCheck
+from flight_server.live_table import RunningTable
+from flight_server.protocol.limits import ProtocolLimits
+from flight_server.query.engine import Engine
+from flight_server.query.live import LiveTable
+from flight_server.query.session import Session
+from flight_server.query.system import System
+from flight_server.server import HighwaterFlightServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from contract.clock import Clock
+    from flight_server.config import ServeSettings
+    from flight_server.query.types import LakeView
+
+_log = logging.getLogger(__name__)
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
+_PURGE_S = 5.0
+
+
+class Server:
+    """Flight SQL over the live tables. It listens from construction on."""
+
+    def __init__(
+        self, settings: ServeSettings, clock: Clock, new_id: Callable[[], bytes], cores: int
+    ) -> None:
+        """Open everything.
+
+        `new_id`: unguessable handles. `cores`: of this machine. Raises OperatorError if the port
+        is taken, a definition is wrong, or the address is not loopback.
+        """
+        if not settings.host.startswith(_LOOPBACK):
+            raise OperatorError(
+                f"--host {settings.host} is not loopback, and this version has neither TLS nor "
+                "users: listen on 127.0.0.1"
+            )
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        session = Session(settings.memory_limit_bytes, settings.cores or cores)
+        catalog = open_catalog(settings)
+        check = LocalFileCheck()
+        boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+        scratch_dir = settings.data_dir / "scratch"
+        frames = [
+            LiveTable(session.ctx, load_definition(name), scratch_dir, check)
+            for name in settings.tables
+        ]
+        self._tables = {
+            f.definition.name: RunningTable(f.definition, f, catalog, settings, clock, boot_id)
+            for f in frames
+        }
+        engine = Engine(session, frames, self._view, System(session.ctx, settings), check, clock)
+        self._flight = self._listen(settings, engine, clock, new_id)
+        self._stopped = threading.Event()
+        self._purging = threading.Thread(target=self._purge, name="purge", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._flight.port)
+
+    def start(self) -> None:
+        """Begin to follow catalog and log."""
+        for table in self._tables.values():
+            table.start()
+        self._purging.start()
+
+    def stop(self) -> bool:
+        """End running statements, seal the tail, let everything go; False: a thread hangs."""
+        self._stopped.set()
+        self._flight.shutdown()
+        ended = [table.stop() for table in self._tables.values()]
+        return all(ended)
+
+    def _view(self, table: str) -> LakeView:
+        return self._tables[table].view()
+
+    def _purge(self) -> None:
+        while not self._stopped.wait(_PURGE_S):
+            self._flight.purge_expired()
+
+    @staticmethod
+    def _listen(
+        settings: ServeSettings, engine: Engine, clock: Clock, new_id: Callable[[], bytes]
+    ) -> HighwaterFlightServer:
+        limits = ProtocolLimits(
+            streams_max=settings.statements_max,
+            tickets_max=settings.tickets_max,
+            ticket_ttl_s=settings.ticket_ttl_s,
+        )
+        try:
+            return HighwaterFlightServer(
+                f"grpc://{settings.host}:{settings.port}",
+                engine,
+                clock=clock,
+                new_id=new_id,
+                limits=limits,
+            )
+        except OSError as error:
+            raise OperatorError(
+                f"port {settings.port} cannot be listened on: choose another with --port"
+            ) from error

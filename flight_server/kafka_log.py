@@ -1,0 +1,21 @@
+"""The server's reader of a topic, over confluent-kafka."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from confluent_kafka import Consumer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from contract.log import LogReader, consumer_settings
+
+_CLIENT_LOG = logging.getLogger(f"{__name__}.client")
+
+
+def open_log(bootstrap_servers: str, topic: str, client_id: str) -> LogReader:
+    """A reader of that topic for one thread; it connects when it is first used."""
+    quiet: dict[str, Any] = {"logger": _CLIENT_LOG}
+    consumer = Consumer(consumer_settings(bootstrap_servers, client_id), **quiet)
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 3}, **quiet)
+    return LogReader(consumer, admin, TopicPartition, TopicCollection, topic)

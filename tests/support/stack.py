@@ -1,0 +1,163 @@
+"""The real processes of one table: sidecar and server, started, killed and asked by a test."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import adbc_driver_flightsql.dbapi as flight_sql
+from confluent_kafka import Producer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+DEADLINE_S = 60.0
+
+
+def wait_until(
+    check: Callable[[], object], what: Callable[[], str], deadline_s: float = DEADLINE_S
+) -> Any:
+    """The first true answer of `check`; fails with `what()` when the deadline passes."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        if answer := check():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"after {deadline_s:.0f} s: {what()}")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass
+class Stack:
+    """One topic and its table `trades`, below a folder of its own."""
+
+    folder: Path
+    bootstrap: str
+    topic: str
+    port: int = field(default_factory=free_port)
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _connection: Any = None
+
+    def __post_init__(self) -> None:
+        """Write the definition: the shipped one on the test's topic."""
+        shipped = (resources.files("contract") / "tables" / "trades.toml").read_text()
+        text = shipped.replace('topic = "trades"', f'topic = "{self.topic}"')
+        (self.folder / "trades.toml").write_text(text)
+        self._producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "linger.ms": 5, "enable.idempotence": True}
+        )
+
+    def produce(self, values: Sequence[bytes | None], partition: int = 0) -> None:
+        """These messages, acknowledged when it returns."""
+        for value in values:
+            self._producer.produce(self.topic, value=value, key=b"k", partition=partition)
+            self._producer.poll(0)
+        assert self._producer.flush(30) == 0
+
+    def start(self, name: str, *flags: str, wait: bool = True) -> None:
+        """Start `ingest` or `serve`; another `name` after a colon starts a second one."""
+        module = {"ingest": "ingest", "serve": "flight_server"}[name.partition(":")[0]]
+        own = ["--port", str(self.port)] if module == "flight_server" else []
+        log = (self.folder / f"{name.replace(':', '-')}.log").open("ab")
+        with log:
+            self._processes[name] = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    module,
+                    f"--data-dir={self.folder / 'data'}",
+                    f"--kafka={self.bootstrap}",
+                    f"--tables={self.folder / 'trades.toml'}",
+                    *own,
+                    *flags,
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        if wait and module == "flight_server":
+            wait_until(lambda: self._answers(name), lambda: f"no answer: {self.log(name)}")
+
+    def _answers(self, name: str) -> bool:
+        assert self._processes[name].poll() is None, f"{name} ended: {self.log(name)}"
+        return self.try_ask("SELECT 1") is not None
+
+    def log(self, name: str) -> str:
+        """The end of what that process wrote."""
+        return (self.folder / f"{name.replace(':', '-')}.log").read_text()[-3_000:]
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process that this object started."""
+        self._processes[name].send_signal(number)
+
+    def exit_code(self, name: str, deadline_s: float = DEADLINE_S) -> int:
+        """Wait for the end of a process."""
+        return self._processes[name].wait(deadline_s)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and wait."""
+        self.signal(name, signal.SIGKILL)
+        self.exit_code(name)
+        if name == "serve":
+            self.disconnect()
+
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of an answer, over ADBC."""
+        return self.answer(sql)[0]
+
+    def answer(self, sql: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Rows and receipt."""
+        if self._connection is None:
+            self._connection = flight_sql.connect(f"grpc://127.0.0.1:{self.port}", autocommit=True)
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            table = cursor.fetch_arrow_table()
+        return table.to_pylist(), json.loads(table.schema.metadata[b"highwater.receipt"])
+
+    def try_ask(self, sql: str) -> list[dict[str, Any]] | None:
+        """The rows, or None while the server cannot answer."""
+        try:
+            return self.ask(sql)
+        except flight_sql.Error:
+            self.disconnect()
+            return None
+
+    def disconnect(self) -> None:
+        """Forget the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def wait_for_rows(self, rows: int, table: str = "trades") -> None:
+        """Until that table has so many rows."""
+        sql = f"SELECT count(*) AS n FROM {table}"
+        wait_until(
+            lambda: self.try_ask(sql) == [{"n": rows}],
+            lambda: f"{table} has not {rows} rows but {self.try_ask(sql)}; {self.logs()}",
+        )
+
+    def logs(self) -> str:
+        """The ends of all logs."""
+        return "\n".join(f"--- {name}\n{self.log(name)}" for name in self._processes)
+
+    def stop(self) -> None:
+        """End whatever still runs."""
+        self.disconnect()
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait(30)
