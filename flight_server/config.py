@@ -42,9 +42,9 @@ class ServeSettings(CommonSettings):
         0.005, doc="How long the follower waits for messages", unit="s", minimum=0.001, maximum=1.0
     )
     lagging_messages: int = setting(
-        50_000, doc="A receipt says `lagging` above this many messages behind the log", minimum=0
+        10_000, doc="A receipt says `lagging` above this many messages behind the log", minimum=0
     )
-    lagging_s: float = setting(5.0, doc="... or this long behind it", unit="s", minimum=0.0)
+    lagging_s: float = setting(2.0, doc="... or this long behind it", unit="s", minimum=0.0)
     stalled_s: float = setting(
         10.0,
         doc="A receipt says `stalled` when the broker was silent for so long",
