@@ -5,13 +5,16 @@ only where it provably cannot mix neighbours up: each value begins with `{` and 
 value holds a newline, the whole is valid UTF-8, and the parser saw as many rows as there are
 values. (A raw newline is no character of a JSON string and two objects need a comma between them,
 so no row can span two values, and each value holds at least one row.) Where that fails the batch
-is cut into slices, down to single messages, and the messages that fail alone are the rejects.
-The verdict is always that of the same parser; `contract.explain` only words the reason.
+is cut into slices, and in a small one each message is looked at by `contract.explain`, whose
+reasons are final. What is left is parsed as before, down to single messages, so the verdict does
+not depend on the neighbours.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,22 +22,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from contract.explain import explain, map_keys, reason
+from contract.explain import WHITESPACE, Inspector
 from contract.maps import map_column
 from contract.table import DEAD_SCHEMA, TIMESTAMP_RANGE_US, TIMESTAMP_TYPE, Column, TableDefinition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from contract.log import RawBatch
 
-_SCREENED = 1_024  # messages of a failing slice that are looked at one by one
-_FAN_OUT = 16  # slices that it is cut into where the look finds nothing
-_MAP_KEYS = 64  # keys of a map column that the fast path learns; others take the slow one
+_LOOKED_AT = 64  # messages of a failing slice that are looked at one by one
+_FAN_OUT = 16  # slices at most that a larger one is cut into
+_KNOWN_KEYS = 64  # keys of a map column that the fast path learns
+_SLICE_KEYS = 1_024  # keys of a map column that a slice may hold before it is cut once more
 
-_OPEN, _CLOSE = ord("{"), ord("}")
+_SCANNED_BYTES = 256 * 1024  # small enough that its mask is no fresh memory of the system
+_OPEN, _CLOSE, _NEWLINE = b"{}\n"
+
+_Keys = dict[str, dict[str, None]]  # map column -> its keys, in order of arrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,64 +57,91 @@ class Decoder:
 
     def __init__(self, definition: TableDefinition) -> None:
         self._definition = definition
-        self._map_keys: dict[str, dict[str, None]] = {
-            c.name: {} for c in definition.columns if pa.types.is_map(c.type)
+        self._schema = definition.stored_schema
+        self._inspector = Inspector(definition)
+        self._allowed = {
+            c.name: pa.array([*c.values, None], c.type) for c in definition.columns if c.values
         }
-        self._options = self._parse_options(self._map_keys)
+        self._known: _Keys = {c.name: {} for c in definition.columns if pa.types.is_map(c.type)}
+        self._options = self._parse_options(self._known)
 
     def decode(self, raw: RawBatch) -> Decoded:
         """Rows and rejects of these messages; raises for no message."""
         n = len(raw)
-        parsed = list(self._parse(raw.values, np.arange(n))) if n else []
-        indices = np.concatenate([at for at, _ in parsed]) if parsed else np.empty(0, np.int64)
-        payload = pa.concat_tables([p for _, p in parsed]) if parsed else None
-        if payload is not None and len(parsed) > 1:
-            order = np.argsort(indices)
-            indices, payload = indices[order], payload.take(pa.array(order))
-        if payload is not None and not (valid := self._valid(payload)).all():
-            payload = payload.filter(pa.array(valid))
+        reasons: dict[int, str] = {}
+        parsed = list(self._parse(raw.values, np.arange(n), reasons)) if n else []
+        if not parsed:
+            return Decoded(self._no_rows(), self._rejects(raw, range(n), reasons))
+        indices = np.concatenate([at for at, _ in parsed])
+        payload = self._payload([table for _, table in parsed])
+        valid = self._valid(payload)
+        if not valid.all():
+            payload = [array.filter(pa.array(valid)) for array in payload]
             indices = indices[valid]
+        rejected = np.ones(n, dtype=bool)
+        rejected[indices] = False
         return Decoded(
             self._rows(raw, payload, indices),
-            self._rejects(raw, np.setdiff1d(np.arange(n), indices, assume_unique=True)),
+            self._rejects(raw, np.flatnonzero(rejected).tolist(), reasons),
         )
 
     def _parse(
-        self, values: Sequence[bytes | None], at: NDArray[np.int64]
+        self, values: Sequence[bytes | None], at: NDArray[np.int64], reasons: dict[int, str]
     ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-        """Indices and payload of those messages among `at` that can be parsed, in order."""
-        chosen = [values[i] for i in at]
-        table = self._parse_joined(chosen, self._options)
-        if table is None and len(at) == 1:
-            table = self._parse_alone(chosen[0])
-        if table is not None:
-            yield at, self._payload(table)
-        elif len(at) > 1:
-            for part in self._cut(chosen, at):
-                yield from self._parse(values, part)
+        """Those messages among `at` that can be parsed, ascending, with what the parser gave.
 
-    def _cut(
-        self, chosen: Sequence[bytes | None], at: NDArray[np.int64]
-    ) -> Iterator[NDArray[np.int64]]:
-        """Smaller parts of a slice that failed: suspects alone, the others together."""
-        if len(at) > _SCREENED:
-            yield from np.array_split(at, -(-len(at) // _SCREENED))
-            return
-        suspect = np.array([reason(self._definition, value) is not None for value in chosen])
-        if suspect.any() and not suspect.all():
-            yield at[~suspect]
-            yield from np.array_split(at[suspect], int(suspect.sum()))
+        Puts into `reasons` why others cannot, as far as it finds out.
+        """
+        chosen = values if len(at) == len(values) else [values[i] for i in at.tolist()]
+        table = self._parse_joined(chosen, self._options)
+        if table is not None:
+            yield at, table
+        elif len(at) <= _LOOKED_AT:
+            yield from self._parse_looking(values, at, reasons)
         else:
-            yield from np.array_split(at, min(_FAN_OUT, len(at)))
+            for part in np.array_split(at, min(_FAN_OUT, -(-len(at) // _LOOKED_AT))):
+                yield from self._parse(values, part, reasons)
+
+    def _parse_looking(
+        self, values: Sequence[bytes | None], at: NDArray[np.int64], reasons: dict[int, str]
+    ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+        """As `_parse`: without the messages that have a reason, with the map keys of the others."""
+        clean: list[int] = []
+        keys: _Keys = {name: {} for name in self._known}
+        for i in at.tolist():
+            reason, fields = self._inspector.look(values[i])
+            if reason is not None:
+                reasons[i] = reason
+                continue
+            clean.append(i)
+            for name in keys:
+                keys[name].update(dict.fromkeys(fields.get(name) or ()))
+        few_keys = all(len(names) <= _SLICE_KEYS for names in keys.values())
+        if clean and (few_keys or len(clean) == 1):
+            options = self._parse_options(keys)
+            table = self._parse_joined([values[i] for i in clean], options)
+            if table is not None:
+                self._learn(keys)
+                yield np.array(clean), table
+                return
+        if len(clean) > 1:
+            for part in np.array_split(clean, min(_FAN_OUT, len(clean))):
+                yield from self._parse_looking(values, part, reasons)
+
+    def _learn(self, keys: _Keys) -> None:
+        """Let the fast path know these keys, as far as there is room."""
+        for name, names in keys.items():
+            known = self._known[name]
+            for key in names:
+                if len(known) < _KNOWN_KEYS:
+                    known[key] = None
+        self._options = self._parse_options(self._known)
 
     def _parse_joined(
         self, values: Sequence[bytes | None], options: pj.ParseOptions
     ) -> pa.Table | None:
-        try:
-            joined = b"\n".join(values)  # type: ignore[arg-type]
-        except TypeError:  # a tombstone among them
-            return None
-        if not _separable(joined, values):
+        joined = _joined(values)
+        if joined is None:
             return None
         read = pj.ReadOptions(use_threads=False, block_size=len(joined) + 1)
         try:
@@ -116,61 +150,44 @@ class Decoder:
             return None
         return table if table.num_rows == len(values) else None
 
-    def _parse_alone(self, value: bytes | None) -> pa.Table | None:
-        """A message that failed with the known map keys, tried with its own (and learned)."""
-        if value is None or not self._map_keys:
-            return None
-        value = value.strip(b" \t\r\n")
-        own = {name: map_keys(value, name) for name in self._map_keys}
-        table = self._parse_joined([value], self._parse_options(own))
-        if table is not None:
-            for name, keys in own.items():
-                known = self._map_keys[name]
-                if len(known | keys) <= _MAP_KEYS:
-                    known.update(keys)
-            self._options = self._parse_options(self._map_keys)
-        return table
-
-    def _parse_options(self, keys: dict[str, dict[str, None]]) -> pj.ParseOptions:
-        fields = [(c.name, _json_type(c, keys.get(c.name, {}))) for c in self._definition.columns]
+    def _parse_options(self, keys: Mapping[str, Iterable[str]]) -> pj.ParseOptions:
+        fields = [(c.name, _json_type(c, keys.get(c.name, ()))) for c in self._definition.columns]
         return pj.ParseOptions(
             explicit_schema=pa.schema(fields),
             newlines_in_values=False,
             unexpected_field_behavior="error",
         )
 
-    def _payload(self, table: pa.Table) -> pa.Table:
+    def _payload(self, tables: list[pa.Table]) -> list[pa.Array]:
+        """The columns in their types; `tables` differ only in the fields of map columns."""
         arrays = []
         for column in self._definition.columns:
-            array = table.column(column.name).combine_chunks()
+            chunks = [chunk for table in tables for chunk in table.column(column.name).chunks]
             if pa.types.is_map(column.type):
-                array = map_column(array)
-            elif pa.types.is_timestamp(column.type):
-                array = array.cast(column.type)
-            arrays.append(array)
-        return pa.table(arrays, names=[c.name for c in self._definition.columns])
+                chunks = [map_column(same) for same in _of_one_type(chunks)]
+            array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+            arrays.append(array.cast(column.type) if array.type != column.type else array)
+        return arrays
 
-    def _valid(self, payload: pa.Table) -> NDArray[np.bool_]:
-        valid = np.ones(payload.num_rows, dtype=bool)
-        for column in self._definition.columns:
-            array = payload.column(column.name)
+    def _valid(self, payload: list[pa.Array]) -> NDArray[np.bool_]:
+        valid = np.ones(len(payload[0]), dtype=bool)
+        for column, array in zip(self._definition.columns, payload, strict=True):
             if column.required and array.null_count:
-                valid &= array.is_valid().to_numpy()
+                valid &= _bools(array.is_valid())
             if pa.types.is_decimal(column.type):
-                valid &= _digits_fit(array, column.type.precision)
+                valid &= _digits_fit(array)
             elif pa.types.is_timestamp(column.type):
                 valid &= _in_range(array)
             elif column.values:
-                allowed = pc.is_in(array, value_set=pa.array([*column.values, None], array.type))
-                valid &= allowed.to_numpy()
+                valid &= _bools(pc.is_in(array, value_set=self._allowed[column.name]))
         return valid
 
+    def _no_rows(self) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([], schema=self._schema)
+
     def _rows(
-        self, raw: RawBatch, payload: pa.Table | None, indices: NDArray[np.int64]
+        self, raw: RawBatch, payload: list[pa.Array], indices: NDArray[np.int64]
     ) -> pa.RecordBatch:
-        schema = self._definition.stored_schema
-        if payload is None or payload.num_rows == 0:
-            return pa.RecordBatch.from_pylist([], schema=schema)
         provenance: list[NDArray[Any]] = [
             np.array(raw.partitions, dtype=np.int32),
             np.array(raw.offsets, dtype=np.int64),
@@ -178,16 +195,17 @@ class Decoder:
         ]
         if len(indices) < len(raw):
             provenance = [values[indices] for values in provenance]
-        arrays: list[pa.Array] = [c.combine_chunks() for c in payload.columns]
-        arrays += [
+        arrays = [
+            *payload,
             pa.array(provenance[0]),
             pa.array(provenance[1]),
-            pa.array(provenance[2]).cast(TIMESTAMP_TYPE),
+            pa.array(provenance[2]).view(TIMESTAMP_TYPE),
         ]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
-    def _rejects(self, raw: RawBatch, indices: NDArray[np.int64]) -> pa.RecordBatch:
-        at = indices.tolist()
+    def _rejects(
+        self, raw: RawBatch, at: Sequence[int], reasons: Mapping[int, str]
+    ) -> pa.RecordBatch:
         columns = {
             "topic": [self._definition.topic] * len(at),
             "_partition": [raw.partitions[i] for i in at],
@@ -195,33 +213,47 @@ class Decoder:
             "_timestamp": [raw.timestamps_us[i] for i in at],
             "key": [raw.keys[i] for i in at],
             "value": [raw.values[i] for i in at],
-            "reason": [explain(self._definition, raw.values[i]) for i in at],
+            "reason": [reasons.get(i) or self._inspector.explain(raw.values[i]) for i in at],
         }
         return pa.RecordBatch.from_arrays(
             [pa.array(columns[f.name], f.type) for f in DEAD_SCHEMA], schema=DEAD_SCHEMA
         )
 
 
-def _separable(joined: bytes, values: Sequence[bytes | None]) -> bool:
+def _joined(values: Sequence[bytes | None]) -> bytes | None:
+    """The values with newlines between them and nowhere else, or None if that cannot be."""
+    try:
+        joined = b"\n".join(values)  # type: ignore[arg-type]
+        if not _separable(joined, len(values)):
+            joined = b"\n".join([value.strip(WHITESPACE) for value in values])  # type: ignore[union-attr]
+            if not _separable(joined, len(values)):
+                return None
+        if not joined.isascii():
+            joined.decode()
+    except (TypeError, UnicodeDecodeError):  # TypeError: a tombstone among them
+        return None
+    return joined
+
+
+def _separable(joined: bytes, count: int) -> bool:
     """Whether newlines in `joined` stand between values only, and each value is in braces."""
-    if joined.count(b"\n") != len(values) - 1:
+    if joined[:1] != b"{" or joined[-1:] != b"}":
         return False
-    lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
-    if not lengths.all():
-        return False
-    ends = np.cumsum(lengths + 1) - 1
     characters = np.frombuffer(joined, np.uint8)
-    if (characters[ends - lengths] != _OPEN).any() or (characters[ends - 1] != _CLOSE).any():
-        return False
-    if not joined.isascii():
-        try:
-            joined.decode("utf-8")
-        except UnicodeDecodeError:
-            return False
-    return True
+    newlines = np.concatenate(
+        [
+            start + np.flatnonzero(characters[start : start + _SCANNED_BYTES] == _NEWLINE)
+            for start in range(0, len(characters), _SCANNED_BYTES)
+        ]
+    )
+    return (
+        len(newlines) == count - 1
+        and bool((characters[newlines - 1] == _CLOSE).all())
+        and bool((characters[newlines + 1] == _OPEN).all())
+    )
 
 
-def _json_type(column: Column, keys: dict[str, None]) -> pa.DataType:
+def _json_type(column: Column, keys: Iterable[str]) -> pa.DataType:
     if pa.types.is_timestamp(column.type):
         return pa.int64()
     if pa.types.is_map(column.type):
@@ -229,21 +261,30 @@ def _json_type(column: Column, keys: dict[str, None]) -> pa.DataType:
     return column.type
 
 
-def _digits_fit(array: pa.ChunkedArray, precision: int) -> NDArray[np.bool_]:
+def _of_one_type(chunks: list[pa.Array]) -> Iterator[pa.Array]:
+    """Neighbours of the same type as one array."""
+    for _, same in itertools.groupby(chunks, key=lambda chunk: chunk.type):
+        yield pa.concat_arrays(same)
+
+
+def _bools(array: pa.Array) -> NDArray[np.bool_]:
+    values: NDArray[np.bool_] = array.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _digits_fit(array: pa.Array) -> NDArray[np.bool_]:
     """The parser checks the digits of the text, not those of the value after scaling."""
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        wide = pc.abs(array.cast(pa.decimal256(76, array.type.scale), safe=False))
-        limit = pa.scalar(10 ** (precision - array.type.scale), pa.decimal256(76, 0))
-        fits: NDArray[np.bool_] = pc.less(wide, limit).fill_null(True).to_numpy()
-        return fits
-    return np.ones(len(array), dtype=bool)
+    nines, exponent = (9,) * array.type.precision, -array.type.scale
+    low, high = (pa.scalar(Decimal((sign, nines, exponent)), array.type) for sign in (1, 0))
+    return _between(array, low, high)
 
 
-def _in_range(array: pa.ChunkedArray) -> NDArray[np.bool_]:
-    low, high = TIMESTAMP_RANGE_US
-    microseconds = array.cast(pa.int64())
-    inside = pc.and_(pc.greater_equal(microseconds, low), pc.less_equal(microseconds, high))
-    result: NDArray[np.bool_] = inside.fill_null(True).to_numpy()
-    return result
+def _in_range(array: pa.Array) -> NDArray[np.bool_]:
+    low, high = (pa.scalar(us, TIMESTAMP_TYPE) for us in TIMESTAMP_RANGE_US)
+    return _between(array, low, high)
+
+
+def _between(array: pa.Array, low: pa.Scalar, high: pa.Scalar) -> NDArray[np.bool_]:
+    """Whether low <= value <= high; NULL is no other check's business and passes."""
+    inside = pc.and_(pc.greater_equal(array, low), pc.less_equal(array, high))
+    return _bools(inside.fill_null(True) if inside.null_count else inside)

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from contract.errors import OperatorError, UnavailableError
+from contract.table import TIMESTAMP_RANGE_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,6 +102,9 @@ _PARTITION_EOF = -191
 _OUT_OF_RANGE = {1, -140}  # OFFSET_OUT_OF_RANGE, _AUTO_OFFSET_RESET
 _GONE = {3, -188, -190, 29, 100}  # unknown topic or partition (local too), authorization, topic id
 _REQUEST_TIMEOUT_S = 10.0
+
+# A producer may put any 64-bit number there: the broker's check of it can be switched off.
+_TIMESTAMP_MAX_MS = TIMESTAMP_RANGE_US[1] // 1000
 
 
 def consumer_settings(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
@@ -210,7 +214,7 @@ def collect(messages: Sequence[Any]) -> Fetched:
         partitions=[m.partition() for m in good],
         offsets=[m.offset() for m in good],
         # 0: no timestamp in the message, -1 as its value
-        timestamps_us=[max(m.timestamp()[1], 0) * 1000 for m in good],
+        timestamps_us=[min(max(m.timestamp()[1], 0), _TIMESTAMP_MAX_MS) * 1000 for m in good],
         keys=[m.key() for m in good],
         values=[m.value() for m in good],
     )
@@ -235,4 +239,4 @@ def _note(message: Any, error: Any, positions: dict[int, int], problems: list[Lo
         trouble = Trouble.GONE
     else:
         trouble = Trouble.TRANSIENT
-    problems.append(LogProblem(trouble, error.str(), partition if partition >= 0 else None))
+    problems.append(LogProblem(trouble, error.str(), partition))  # None: of no partition

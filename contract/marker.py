@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from contract.duplicates import Remembered, RememberedByLane
 from contract.errors import OperatorError
 from contract.table import LANES
+
+_T = TypeVar("_T")
 
 MARKER_KEY = "highwater.marker"
 FORMAT = 1
@@ -84,15 +86,8 @@ class Marker:
             OperatorError: it is of a newer format, or not a marker.
         """
         try:
-            stored = json.loads(text)
-            stored_format = int(stored["format"])
-            if stored_format > FORMAT:
-                raise OperatorError(
-                    f"the table's marker has format {stored_format}, this version knows {FORMAT}: "
-                    "install the newer Highwater that wrote it"
-                )
-            return _from_stored(stored)
-        except (ValueError, KeyError, TypeError) as error:
+            return _from_stored(json.loads(text))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise OperatorError(
                 f"the table's marker cannot be read ({type(error).__name__}: {error}): restore the "
                 f"summary key {MARKER_KEY!r} of its newest commit"
@@ -108,32 +103,54 @@ class Marker:
 
 
 def _from_stored(stored: Mapping[str, Any]) -> Marker:
+    stored_format = _whole(stored["format"])
+    if stored_format > FORMAT:
+        raise OperatorError(
+            f"the table's marker has format {stored_format}, this version knows {FORMAT}: "
+            "install the newer Highwater that wrote it"
+        )
+    if stored_format < 1:
+        raise ValueError(f"there is no format {stored_format}")
     return Marker(
-        topic=str(stored["topic"]),
-        topic_id=str(stored["topic_id"]),
-        epoch=int(stored["epoch"]),
-        commit_id=str(stored["commit_id"]),
-        next={int(p): _by_lane(offsets) for p, offsets in stored["next"].items()},
+        topic=_text(stored["topic"]),
+        topic_id=_text(stored["topic_id"]),
+        epoch=_whole(stored["epoch"]),
+        commit_id=_text(stored["commit_id"]),
+        next={int(p): _by_lane(map(_whole, offsets)) for p, offsets in stored["next"].items()},
         remembered={
-            int(p): tuple(Remembered(int(r[0]), int(r[1])) for r in rs)
+            int(p): _by_lane(Remembered(_whole(start), _whole(clock_us)) for start, clock_us in rs)
             for p, rs in stored["remembered"].items()
         },
-        rows=int(stored["rows"]),
-        dead_letters=int(stored["dead_letters"]),
-        tombstones=int(stored["tombstones"]),
-        duplicates=int(stored["duplicates"]),
-        schema_id=int(stored["schema_id"]),
-        rules_digest=str(stored["rules_digest"]),
+        rows=_whole(stored["rows"]),
+        dead_letters=_whole(stored["dead_letters"]),
+        tombstones=_whole(stored["tombstones"]),
+        duplicates=_whole(stored["duplicates"]),
+        schema_id=_whole(stored["schema_id"]),
+        rules_digest=_text(stored["rules_digest"]),
         gaps=tuple(
-            Gap(int(g[0]), int(g[1]), int(g[2]), str(g[3]), int(g[4])) for g in stored["gaps"]
+            Gap(_whole(p), _whole(start), _whole(end), _text(reason), _whole(noted_at_ms))
+            for p, start, end, reason, noted_at_ms in stored["gaps"]
         ),
     )
 
 
-def _by_lane(offsets: list[int]) -> NextByLane:
-    if len(offsets) != len(LANES):
-        raise ValueError(f"{len(offsets)} lanes where {len(LANES)} are expected")
-    return tuple(int(o) for o in offsets)
+def _by_lane(values: Iterable[_T]) -> tuple[_T, ...]:
+    by_lane = tuple(values)
+    if len(by_lane) != len(LANES):
+        raise ValueError(f"{len(by_lane)} lanes where {len(LANES)} are expected")
+    return by_lane
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} where a whole number is expected")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} where a text is expected")
+    return value
 
 
 def is_at_or_after(later: NextOffsets, earlier: NextOffsets) -> bool:
@@ -155,8 +172,7 @@ def find_marker(
     ancestor has a marker. None: the table has never had one.
 
     Raises:
-        OperatorError: the marker is unreadable, or the ancestry ends before any marker and the
-            property is missing although the snapshots hold rows of ours.
+        OperatorError: the marker is unreadable.
     """
     for summary in summaries:
         if text := summary.get(MARKER_KEY):
