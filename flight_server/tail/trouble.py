@@ -1,0 +1,114 @@
+"""What goes wrong while following, in words, and when it is called a stall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contract.errors import OperatorError
+from contract.log import Trouble
+from flight_server.tail.watermarks import first_below
+
+if TYPE_CHECKING:
+    from contract.log import LogProblem
+    from contract.marker import Marker
+    from contract.table import TableDefinition
+    from flight_server.tail.index import TailIndex
+    from flight_server.tail.keeper import LogHealth
+
+
+class Troubles:
+    """The log's problems since the last progress. `out_of_range`: partition -> why it stands."""
+
+    def __init__(self, stalled_after_s: float) -> None:
+        self.out_of_range: dict[int, str] = {}
+        self._stalled_after_s = stalled_after_s
+        self._since_s: float | None = None
+        self._seen_s = 0.0
+        self._text = ""
+
+    def note(self, problem: LogProblem, now_s: float) -> None:
+        """The log reported this."""
+        if problem.trouble is Trouble.OUT_OF_RANGE and problem.partition is not None:
+            self.out_of_range.setdefault(problem.partition, problem.text)
+            return
+        self._since_s = now_s if self._since_s is None else self._since_s
+        self._seen_s, self._text = now_s, problem.text
+
+    def progressed(self) -> None:
+        """Messages came in."""
+        self._since_s = None
+
+    def clear(self) -> None:
+        """Reading begins anew."""
+        self.out_of_range.clear()
+        self._since_s = None
+
+    def why_stalled(self, now_s: float, health: LogHealth) -> str:
+        """Why the follower can't go on; empty if it can, or if the trouble is young."""
+        if self.out_of_range:
+            return "; ".join(self.out_of_range.values())
+        failing_s = health.failing_since_s
+        if failing_s is not None and now_s - failing_s > self._stalled_after_s:
+            return f"the broker does not answer: {health.failure}"
+        if self._since_s is not None and health.answered_at_s > self._seen_s:
+            self._since_s = None  # the broker has answered since
+        if self._since_s is not None and now_s - self._since_s > self._stalled_after_s:
+            return f"the log can't be read: {self._text}"
+        return ""
+
+
+def require_same(marker: Marker, topic: str, topic_id: str, definition: TableDefinition) -> None:
+    """Raise OperatorError if the marker's offsets and lanes are not this topic's and server's."""
+    if marker.topic != topic:
+        raise OperatorError(
+            f"the table was fed from topic {marker.topic!r}, this server reads {topic!r}: "
+            "start it with the definition that names the table's topic"
+        )
+    if marker.topic_id != topic_id:
+        raise OperatorError(recreated(topic, topic_id, marker.topic_id))
+    if marker.rules_digest != definition.rules_digest:
+        raise OperatorError(
+            f"table {definition.name!r} was written with other rules for lanes and duplicates "
+            "than this server has: start both with the same table definition"
+        )
+
+
+def why_apart(index: TailIndex, marker: Marker | None, topic_id: str, rules_digest: str) -> str:
+    """Why this tail, cut by the marker, doesn't meet the lake; empty if it does."""
+    if marker is not None and marker.topic_id != topic_id:
+        return "the table belongs to another topic than the tail"
+    if marker is not None and marker.rules_digest != rules_digest:
+        return "the table was written by another table definition than the tail"
+    if low := first_below(index.next, index.lo):
+        return (
+            f"the table went back to offset {low[1]} of partition {low[0]}, where the tail "
+            f"begins at {low[2]}: the log is read again"
+        )
+    if any(index.dead_next.get(p, (0,))[0] < lo for p, lo in index.dead_lo.items()):
+        return "the table of dead letters went back: the log is read again"
+    return ""
+
+
+def recreated(topic: str, found: str, expected: str) -> str:
+    """What is wrong with a topic of another id, and what to do."""
+    return (
+        f"topic {topic!r} was deleted and made again: its id is {found}, the table was fed from "
+        f"{expected}. Offsets of the two mean different messages: feed the topic into a new table"
+    )
+
+
+def truncated(topic: str, partition: int, position: int, end: int) -> str:
+    """What is wrong with a log that ends before what was read of it, and what to do."""
+    return (
+        f"partition {partition} of topic {topic!r} ends at offset {end}, and {position} was read "
+        "before: messages were lost, or the topic was made again. Restore the topic, or feed it "
+        "into a new table"
+    )
+
+
+def deleted(topic: str, partition: int, position: int, start: int) -> str:
+    """What a gap left by retention is, and what to do."""
+    return (
+        f"offsets {position} to {start} of partition {partition} were deleted from topic "
+        f"{topic!r} before they were ingested: the ingest says how to go on without them"
+    )
