@@ -1,0 +1,179 @@
+"""The sidecar put together: one pipeline per table, each on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from contract.definition import load_definition
+from contract.errors import HighwaterError, OperatorError, RequestError, UnavailableError
+from ingest.backoff import Backoff
+from ingest.commit import FencedError, TableWriter, WriterParts
+from ingest.executor import DaemonWorker
+from ingest.iceberg_schema import dead_shape, rows_shape
+from ingest.iceberg_table import IcebergTable, open_catalog
+from ingest.kafka_log import open_log
+from ingest.pipeline import Parts, Pipeline
+from ingest.ports import Failpoint, IdFactory, no_failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from random import Random
+
+    from pyiceberg.catalog import Catalog
+
+    from contract.clock import Clock
+    from contract.table import TableDefinition
+    from ingest.config import IngestSettings
+    from ingest.stop import Stop
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+_SQLITE = "sqlite:///"
+_JOIN_S = 0.2
+_CLOSE_S = 0.5
+
+OK = 0
+UNEXPECTED = 1
+OPERATOR = 2
+FENCED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a process brings along; only tests pass failpoints."""
+
+    clock: Clock
+    random: Random
+    ids: IdFactory
+    stop: Stop
+    failpoint: Failpoint = field(default=no_failpoint)
+
+
+class Sidecar:
+    """Copies the topics of the tables until it is asked to stop, or one of them fails."""
+
+    def __init__(self, settings: IngestSettings, environment: Environment) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._definitions = [load_definition(name) for name in settings.tables]
+        _check_distinct(self._definitions)
+
+    def run(self) -> int:
+        """Run all tables; the exit code. A table that fails stops the others, in order."""
+        results: dict[str, Future[None]] = {}
+        threads = []
+        for definition in self._definitions:
+            result = results[definition.name] = Future[None]()
+            job = partial(_settle, result, partial(self._run_table, definition))
+            thread = threading.Thread(target=job, name=f"ingest-{definition.name}", daemon=True)
+            threads.append(thread)
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_JOIN_S)  # short, so that signals are handled in between
+        return max((_exit_code(name, result) for name, result in results.items()), default=OK)
+
+    def _run_table(self, definition: TableDefinition) -> None:
+        try:
+            with self._pipeline(definition) as pipeline:
+                pipeline.run()
+        finally:
+            self._environment.stop.request()
+
+    @contextmanager
+    def _pipeline(self, definition: TableDefinition) -> Iterator[Pipeline]:
+        settings, env = self._settings, self._environment
+        catalog = self._catalog()
+        workers = [DaemonWorker(f"{definition.name}-{role}") for role in ("committer", "watcher")]
+        try:
+            rows = IcebergTable(catalog, settings.namespace, rows_shape(definition), env.ids)
+            dead = IcebergTable(catalog, settings.namespace, dead_shape(definition), env.ids)
+            for table in (rows, dead):
+                self._patiently(table.ensure)
+            group = f"highwater-{settings.namespace}-{definition.name}"
+            log, look = open_log(settings.kafka, definition.topic, group)
+            yield Pipeline(
+                Parts(
+                    definition=definition,
+                    log=log,
+                    look=look,
+                    rows=TableWriter(rows, "rows", self._writer_parts()),
+                    dead=TableWriter(dead, "dead", self._writer_parts()),
+                    committer=workers[0],
+                    watcher=workers[1],
+                    clock=env.clock,
+                    backoff=self._backoff,
+                    stop=env.stop,
+                ),
+                settings,
+            )
+        finally:
+            for worker in workers:
+                worker.close(_CLOSE_S)
+            catalog.close()
+
+    def _catalog(self) -> Catalog:
+        uri = self._settings.catalog_uri
+        if uri.startswith(_SQLITE):
+            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        return self._patiently(lambda: open_catalog(self._settings))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Call until the catalog answers; UnavailableError when asked to stop before."""
+        backoff = self._backoff()
+        while True:
+            try:
+                return call()
+            except UnavailableError as error:
+                if self._environment.stop.requested():
+                    raise
+                delay_s = backoff.next_s()
+                _LOG.warning("cannot start yet: %s; next attempt in %.2f s", error, delay_s)
+            self._environment.stop.wait(delay_s)
+
+    def _backoff(self) -> Backoff:
+        settings = self._settings
+        return Backoff(self._environment.random, settings.retry_first_s, settings.retry_max_s)
+
+    def _writer_parts(self) -> WriterParts:
+        env = self._environment
+        return WriterParts(env.ids, env.stop, self._backoff(), env.failpoint)
+
+
+def _settle(result: Future[None], job: Callable[[], None]) -> None:
+    """Run the job; how it ended is in the result."""
+    try:
+        job()
+    except BaseException as error:  # noqa: BLE001 - turned into an exit code
+        result.set_exception(error)
+    else:
+        result.set_result(None)
+
+
+def _exit_code(table: str, result: Future[None]) -> int:
+    error = result.exception()
+    if error is None:
+        return OK
+    if isinstance(error, OperatorError):
+        _LOG.error("table %s: %s", table, error)
+        return FENCED if isinstance(error, FencedError) else OPERATOR
+    if isinstance(error, HighwaterError):
+        _LOG.error("table %s: %s", table, error)
+        return UNEXPECTED
+    _LOG.error("table %s: unexpected end", table, exc_info=error)
+    return UNEXPECTED
+
+
+def _check_distinct(definitions: Sequence[TableDefinition]) -> None:
+    names = [n for d in definitions for n in (d.name, d.dead_name)]
+    if not names:
+        raise RequestError("--tables names no table")
+    if doubled := {n for n in names if names.count(n) > 1}:
+        raise RequestError(f"--tables: table {min(doubled)!r} is made by two definitions")

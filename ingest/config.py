@@ -1,0 +1,60 @@
+"""Settings of the sidecar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from contract.settings import CommonSettings, setting
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class IngestSettings(CommonSettings):
+    """Copy topics into Iceberg tables, exactly once."""
+
+    flush_interval_s: float = setting(
+        5.0, doc="Oldest age of a row before it is committed", unit="s", minimum=0.05
+    )
+    flush_rows: int = setting(
+        262_144, doc="Rows that are committed at once", unit="rows", minimum=1
+    )
+    buffer_rows_max: int = setting(
+        1_048_576,
+        doc="Rows in memory, buffered or being committed, at which fetching pauses",
+        unit="rows",
+        minimum=1,
+    )
+    buffer_bytes_max: int = setting(
+        512 * _MIB,
+        doc="Bytes in memory, buffered or being committed, at which fetching pauses",
+        unit="bytes",
+        minimum=_MIB,
+    )
+    poll_messages: int = setting(
+        10_000, doc="Messages taken from the consumer at once", unit="messages", minimum=1
+    )
+    poll_timeout_s: float = setting(
+        0.1, doc="Longest wait for messages", unit="s", minimum=0.001, maximum=1.0
+    )
+    topic_check_s: float = setting(
+        5.0, doc="Time between looks at the topic's id and partitions", unit="s", minimum=0.1
+    )
+    retry_first_s: float = setting(
+        0.05, doc="First wait before a failed commit is tried again", unit="s", minimum=0.001
+    )
+    retry_max_s: float = setting(
+        5.0, doc="Longest wait before a failed commit is tried again", unit="s", minimum=0.01
+    )
+    shutdown_timeout_s: float = setting(
+        30.0, doc="Longest time to commit what was read after SIGTERM", unit="s", minimum=0.0
+    )
+    accept_gaps: bool = setting(
+        False, doc="Go on when Kafka deleted messages that were not ingested; notes it in the table"
+    )
+    expire_every_commits: int = setting(
+        50, doc="Commits between expirations of snapshots; 0 turns them off", minimum=0
+    )
+    keep_snapshots: int = setting(
+        20, doc="Newest snapshots that an expiration keeps", unit="snapshots", minimum=2
+    )

@@ -1,0 +1,281 @@
+"""The `Table` port over PyIceberg: one loaded snapshot in, one compare-and-set commit out.
+
+The library's fast append checks nothing but the head of the branch, and with its own retries
+switched off it reports a lost race instead of putting our rows on top of somebody else's. That,
+one assertion per commit, is all that is taken from it; the loop around it is `ingest.commit`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    RESTError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.expressions import (
+    And,
+    BooleanExpression,
+    EqualTo,
+    GreaterThanOrEqual,
+    LessThan,
+    Or,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from contract.errors import OperatorError, UnavailableError
+from contract.marker import MARKER_KEY, Marker, find_marker
+from contract.table import OFFSET, PARTITION
+from ingest.fsync_io import IO_IMPL
+from ingest.iceberg_schema import (
+    PROPERTIES,
+    RETRIES,
+    TableShape,
+    check_same,
+    iceberg_schema,
+    partition_spec,
+)
+from ingest.parquet_writer import Target, write_files
+from ingest.ports import (
+    CommitOutcome,
+    Committed,
+    Conflict,
+    Head,
+    IdFactory,
+    OffsetRange,
+    Unavailable,
+    Unknown,
+    Written,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+    from pyiceberg.table import Table as LoadedTable
+    from pyiceberg.table.snapshots import Snapshot
+
+    from contract.settings import CommonSettings
+
+CATALOG_NAME = "highwater"
+# Their declared arguments are those of the serialised form.
+_EQUAL: Any = EqualTo
+_AT_LEAST: Any = GreaterThanOrEqual
+_BELOW: Any = LessThan
+_OUTSIDE = (OSError, SQLAlchemyError, RESTError)  # the catalog or the storage does not do its part
+
+
+def open_catalog(settings: CommonSettings) -> Catalog:
+    """The catalog of these settings, with durable file access."""
+    properties = {
+        "type": "sql",
+        "uri": settings.catalog_uri,
+        "warehouse": settings.warehouse,
+        **settings.catalog_properties,
+        "py-io-impl": IO_IMPL,
+    }
+    with _outside("the catalog cannot be opened"):
+        return load_catalog(CATALOG_NAME, **properties)
+
+
+class IcebergTable:
+    """One Iceberg table. `ensure` comes first; one thread at a time."""
+
+    def __init__(self, catalog: Catalog, namespace: str, shape: TableShape, ids: IdFactory) -> None:
+        self.name = f"{namespace}.{shape.name}"
+        self._catalog = catalog
+        self._namespace = namespace
+        self._shape = shape
+        self._ids = ids
+
+    def ensure(self) -> None:
+        """Make the table if there is none; check it and set its properties if there is.
+
+        Raises OperatorError if it has other columns than its definition.
+        """
+        with _outside(f"table {self.name} cannot be made or opened"):
+            table = self._load_or_create()
+            check_same(self._shape, table.schema(), table.spec(), self.name)
+            wanted = {k: v for k, v in PROPERTIES.items() if table.properties.get(k) != v}
+            if wanted:
+                with table.transaction() as transaction:
+                    transaction.set_properties(wanted)
+
+    def head(self) -> Head:
+        """See `Table`."""
+        table = self._load()
+        if table.properties.get(RETRIES) != "0":
+            raise OperatorError(
+                f"property {RETRIES} of table {self.name} was changed from 0, which lets an old "
+                "sidecar double rows: set it back, or start the sidecar again, which does"
+            )
+        snapshot = table.current_snapshot()
+        return Head(
+            snapshot_id=snapshot.snapshot_id if snapshot else None,
+            schema_id=table.schema().schema_id,
+            marker=self._marker(table),
+            holds_rows=_holds_rows(snapshot),
+            handle=table,
+        )
+
+    def write(self, rows: pa.Table) -> Written:
+        """See `Table`. One file per day of the event time."""
+        table = self._load()
+        with _outside(f"files of table {self.name} cannot be written"):
+            files = write_files(rows, Target(table, self._shape), self._ids())
+        size_bytes = sum(f.file_size_in_bytes for f in files)
+        return Written(rows.num_rows, len(files), size_bytes, tuple(files))
+
+    def commit(self, written: Written, marker: Marker, expected: Head) -> CommitOutcome:
+        """See `Table`. Rows, summary and property are one commit of the catalog."""
+        table: LoadedTable = expected.handle
+        snapshot = table.current_snapshot()
+        if (snapshot.snapshot_id if snapshot else None) != expected.snapshot_id:
+            return Conflict()  # the library moves a handle along with its own commits
+        text = marker.to_json()
+        transaction = table.transaction()
+        try:
+            append = transaction.update_snapshot({MARKER_KEY: text}).merge_append()
+            for file in written.handle:
+                append.append_data_file(file)
+            append.commit()  # stages: the manifests are written, the catalog is not asked
+            transaction.set_properties({MARKER_KEY: text})
+        except _OUTSIDE as error:
+            return Unavailable(_words(error))
+        try:
+            transaction.commit_transaction()
+        except CommitFailedException:
+            return Conflict()
+        except NoSuchTableError as error:
+            raise self._gone() from error
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may have arrived
+            return Unknown(_words(error))
+        return Committed(append.snapshot_id)
+
+    def read(self, head: Head, ranges: Sequence[OffsetRange], columns: Sequence[str]) -> pa.Table:
+        """See `Table`."""
+        table: LoadedTable = head.handle
+        with _outside(f"rows of table {self.name} cannot be read"):
+            scan = table.scan(
+                row_filter=_any_of(ranges),
+                selected_fields=tuple({*columns, PARTITION, OFFSET}),
+                snapshot_id=head.snapshot_id,
+            )
+            found = scan.to_arrow()
+        ordered = found.sort_by([(PARTITION, "ascending"), (OFFSET, "ascending")])
+        return ordered.select(columns)
+
+    def expire(self, keep_snapshots: int) -> int:
+        """See `Table`."""
+        table = self._load()
+        ancestors = list(_ancestors(table))
+        marked = next((i for i, s in enumerate(ancestors) if _summary(s).get(MARKER_KEY)), 0)
+        # A marker is found by ancestry, so nothing between it and the head may go either.
+        old = [s.snapshot_id for s in ancestors[max(keep_snapshots, marked + 1) :]]
+        if not old:
+            return 0
+        with _outside(f"snapshots of table {self.name} cannot be expired"):
+            try:
+                table.maintenance.expire_snapshots().by_ids(old).commit()
+            except CommitFailedException as error:
+                raise UnavailableError("another commit came first") from error
+        return len(old)
+
+    def _load(self) -> LoadedTable:
+        with _outside(f"table {self.name} cannot be loaded"):
+            try:
+                return self._catalog.load_table(self.name)
+            except NoSuchTableError as error:
+                raise self._gone() from error
+
+    def _load_or_create(self) -> LoadedTable:
+        try:
+            return self._catalog.load_table(self.name)
+        except NoSuchTableError:
+            pass
+        schema = iceberg_schema(self._shape)
+        try:
+            self._catalog.create_namespace_if_not_exists(self._namespace)
+            return self._catalog.create_table(
+                self.name,
+                schema,
+                partition_spec=partition_spec(self._shape, schema),
+                properties={"format-version": "2", **PROPERTIES},
+            )
+        except (TableAlreadyExistsError, NamespaceAlreadyExistsError):
+            return self._catalog.load_table(self.name)  # another sidecar was faster
+
+    def _marker(self, table: LoadedTable) -> Marker | None:
+        summaries = [_summary(s) for s in _ancestors(table)]
+        marker = find_marker(summaries, table.properties)
+        copy = table.properties.get(MARKER_KEY)
+        if marker is None or copy is None or not any(s.get(MARKER_KEY) for s in summaries):
+            return marker
+        if not _is_explained(copy, marker, [_summary(s) for s in table.metadata.snapshots]):
+            raise OperatorError(
+                f"table {self.name}: property {MARKER_KEY} belongs to no snapshot that the table "
+                "knows, so it is unclear which messages are in it; if its newest snapshot is right "
+                "(after a roll-back, say), remove the property"
+            )
+        return marker
+
+    def _gone(self) -> OperatorError:
+        return OperatorError(
+            f"table {self.name} was dropped while the sidecar ran: start it again to fill a new one"
+        )
+
+
+def _is_explained(copy: str, marker: Marker, known: Sequence[Mapping[str, str]]) -> bool:
+    """Whether the copy in the properties is the marker's, or one of a snapshot rolled back."""
+    commit_id = Marker.from_json(copy).commit_id
+    return commit_id == marker.commit_id or any(s.get(MARKER_KEY) == copy for s in known)
+
+
+def _ancestors(table: LoadedTable) -> Iterator[Snapshot]:
+    """The head and those before it that are still known, newest first."""
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        yield snapshot
+        parent = snapshot.parent_snapshot_id
+        snapshot = table.snapshot_by_id(parent) if parent is not None else None
+
+
+def _summary(snapshot: Snapshot) -> Mapping[str, str]:
+    return snapshot.summary.additional_properties if snapshot.summary else {}
+
+
+def _holds_rows(snapshot: Snapshot | None) -> bool:
+    """True if it is unknown."""
+    return snapshot is not None and _summary(snapshot).get("total-records") != "0"
+
+
+def _any_of(ranges: Sequence[OffsetRange]) -> BooleanExpression:
+    parts: list[BooleanExpression] = [
+        And(
+            _EQUAL(PARTITION, r.partition),
+            _AT_LEAST(OFFSET, r.from_offset),
+            _BELOW(OFFSET, r.to_offset),
+        )
+        for r in ranges
+    ]
+    return parts[0] if len(parts) == 1 else Or(*parts)
+
+
+@contextmanager
+def _outside(what: str) -> Iterator[None]:
+    """Failures of catalog and storage as UnavailableError."""
+    try:
+        yield
+    except _OUTSIDE as error:
+        raise UnavailableError(f"{what}: {_words(error)}") from error
+
+
+def _words(error: Any) -> str:
+    """The kind of a failure and the first line of its text."""
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first}"

@@ -1,0 +1,69 @@
+"""The log of one topic over confluent-kafka, with the sidecar's two additions."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from contract.log import LogReader, consumer_settings
+from ingest.ports import TopicState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ingest.ports import TopicLook
+
+_LOG = logging.getLogger(__name__)
+_CLIENT_LOG = logging.getLogger(f"{__name__}.client")
+
+
+class KafkaLog(LogReader):
+    """`IngestLog`: a reader that also knows the log's end and leaves its offsets as a hint."""
+
+    def __init__(self, consumer: Consumer, admin: AdminClient, topic: str) -> None:
+        super().__init__(consumer, admin, TopicPartition, TopicCollection, topic)
+        self._ingest_consumer = consumer
+
+    def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """See `IngestLog`: what the last fetches said."""
+        found = {}
+        for partition in partitions:
+            where = TopicPartition(self.topic, partition)
+            bounds = self._ingest_consumer.get_watermark_offsets(where, cached=True)
+            if bounds[1] >= 0:
+                found[partition] = bounds[1]
+        return found
+
+    def hint(self, next_offsets: Mapping[int, int]) -> None:
+        """See `IngestLog`: commits the offsets of the consumer group, which nobody reads back."""
+        offsets = [TopicPartition(self.topic, p, o) for p, o in sorted(next_offsets.items())]
+        try:
+            self._ingest_consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            _LOG.debug("topic %s: offsets for lag tools were not sent: %s", self.topic, error)
+
+
+def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, TopicLook]:
+    """The log of that topic, and a look at it that may be called on other threads.
+
+    `group`: the consumer group under which lag tools find the offsets.
+    """
+    quiet: dict[str, Any] = {"logger": _CLIENT_LOG}
+    settings = consumer_settings(bootstrap_servers, group)
+    consumer = Consumer({**settings, "on_commit": _on_commit, **quiet})
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 3}, **quiet)
+    watcher = LogReader(consumer, admin, TopicPartition, TopicCollection, topic)
+
+    def look() -> TopicState:
+        # Only the admin client is asked: it is safe to share between threads.
+        return TopicState(watcher.topic_id(), tuple(watcher.partitions()))
+
+    return KafkaLog(consumer, admin, topic), look
+
+
+def _on_commit(error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
+    if error is not None:
+        _LOG.debug("offsets for lag tools were not taken: %s", error)
