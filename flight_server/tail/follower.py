@@ -263,7 +263,7 @@ class Follower:
         )
 
     def _missing_below(self, ranges: Mapping[int, tuple[int, int]]) -> NextOffsets:
-        """Per lane, below where rows of these ranges are not taken: the lake had them at the start."""
+        """Per lane, below where rows of these ranges are not taken: the lake had them."""
         return {
             p: tuple(min(int(first), hi) if first > lo else 0 for first in self._first[p])
             for p, (lo, hi) in ranges.items()

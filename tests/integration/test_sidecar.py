@@ -20,7 +20,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from contract.clock import SystemClock
 from contract.settings import CommonSettings
-from ingest.app import FENCED, OK, OPERATOR
+from ingest.app import FENCED, OK, OPERATOR, UNEXPECTED
 from ingest.iceberg_schema import rows_shape
 from ingest.iceberg_table import IcebergTable, open_catalog
 from tests.support.broker import start_broker
@@ -307,6 +307,16 @@ def test_a_broker_that_goes_away_is_waited_for(tmp_path: Path) -> None:
         lab.produce([value(f"n{i}") for i in range(20)])
         lab.wait_next(40)
         assert lab.stop(process) == OK
+        assert lab.offsets() == list(range(40))
+
+        # Asked to stop while it is away: nobody can say whether the topic is still the same one,
+        # so nothing is committed, and the exit code says so.
+        process = lab.start("--flush-interval-s", "600")
+        lab.wait_started(process)
+        lab.produce([value("last")])
+        CLOCK.sleep(1.0)  # let it read: nothing outside says when it has
+        broker.stop()
+        assert lab.stop(process) == UNEXPECTED
         assert lab.offsets() == list(range(40))
     finally:
         lab.close()
