@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from contract.clock import SystemClock
 from contract.errors import HighwaterError
+from contract.logs import start_logging
 from contract.settings import load
 from ingest.app import OPERATOR, Environment, Sidecar
 from ingest.config import IngestSettings
-from ingest.logs import start_logging
 from ingest.stop import Stop
 
 if TYPE_CHECKING:
