@@ -102,6 +102,7 @@ _PARTITION_EOF = -191
 _OUT_OF_RANGE = {1, -140}  # OFFSET_OUT_OF_RANGE, _AUTO_OFFSET_RESET
 _GONE = {3, -188, -190, 29, 100}  # unknown topic or partition (local too), authorization, topic id
 _REQUEST_TIMEOUT_S = 10.0
+_RECONNECT_MS = 1_000
 
 # A producer may put any 64-bit number there: the broker's check of it can be switched off.
 _TIMESTAMP_MAX_MS = TIMESTAMP_RANGE_US[1] // 1000
@@ -124,7 +125,16 @@ def consumer_settings(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
         "queued.max.messages.kbytes": 32 * 1024,
         "queued.min.messages": 50_000,
         "topic.metadata.refresh.interval.ms": 10_000,
-        "reconnect.backoff.max.ms": 1_000,
+        "reconnect.backoff.max.ms": _RECONNECT_MS,
+        "log_level": 3,
+    }
+
+
+def admin_settings(bootstrap_servers: str) -> dict[str, Any]:
+    """For librdkafka: a client that asks about topics."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "reconnect.backoff.max.ms": _RECONNECT_MS,
         "log_level": 3,
     }
 

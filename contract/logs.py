@@ -9,6 +9,33 @@ import sys
 _LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
+CLIENT_LOGGER = "highwater.kafka_client"  # what librdkafka says by itself
+
+_REMEMBERED_LINES = 256
+
+
+class Unrepeated(logging.Filter):
+    """Lets each line of a chatty library through once, whatever timing stands in brackets.
+
+    A broker that is away makes librdkafka repeat itself several times a second; what it means for
+    the product is said by the product's own lines and states.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, None] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is new among the last few hundred."""
+        text = record.getMessage().partition(" (after ")[0]
+        if text in self._seen:
+            return False
+        self._seen[text] = None
+        if len(self._seen) > _REMEMBERED_LINES:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
@@ -31,3 +58,5 @@ def start_logging(level: str, form: str) -> None:
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_LINE))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("pyiceberg").setLevel(logging.WARNING)
+    client = logging.getLogger(CLIENT_LOGGER)
+    client.filters = [Unrepeated()]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import RESTError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from contract.errors import UnavailableError
 
@@ -27,7 +27,10 @@ def open_catalog(settings: CommonSettings) -> Catalog:
         **settings.catalog_properties,
     }
     try:
-        return load_catalog(_NAME, **properties)
+        try:
+            return load_catalog(_NAME, **properties)
+        except OperationalError:  # the sidecar was making the catalog's own tables as well
+            return load_catalog(_NAME, **properties)
     except (OSError, SQLAlchemyError, RESTError) as error:
         raise UnavailableError(
             f"the catalog cannot be opened ({type(error).__name__}): check --catalog-uri"

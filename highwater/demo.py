@@ -75,7 +75,7 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
         except ChildDiedError as error:
             print(error.last_lines, file=sys.stderr)
             raise
-        _say("stopping server, sidecar, feed and broker")
+        _say("stopping sidecar, feed, server and broker")
     _say("stopped")
     return 0
 
@@ -99,6 +99,8 @@ class _Demo:
         broker = ["--data-dir", str(settings.data_dir), "--port", str(settings.kafka_port)]
         broker += ["--start-timeout-s", str(settings.start_timeout_s), "--create-topic", topic]
         self._children.start("broker", ["broker", *broker])
+        # The server waits for topic and table by itself, so it may load while the broker does.
+        self._children.start("serve", ["serve", *shared, "--port", str(settings.port)])
         self._await("broker", "Apache Kafka with topic trades", self._topic_answers)
         # The sample as it is belongs into a table once; later starts go on with new passes of it.
         ends = topic_ends(self._kafka, TABLE, PARTITIONS, self._clock)
@@ -106,7 +108,6 @@ class _Demo:
         feed = ["--kafka", self._kafka, "--topic", TABLE, "--rate", f"{settings.rate:g}"]
         self._children.start("feed", ["feed", "replay", *feed, "--loop", originals])
         self._children.start("ingest", ["ingest", *shared])
-        self._children.start("serve", ["serve", *shared, "--port", str(settings.port)])
         self._await("serve", "the Flight SQL server", lambda: self._sql_answers("select 1"))
         question = f"select count(*) from {TABLE}"  # noqa: S608 - a constant
         self._await("ingest", "the table", lambda: self._sql_answers(question))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from contract.log import LogReader, consumer_settings
+from contract.log import LogReader, admin_settings, consumer_settings
 from ingest.ports import TopicState
 
 if TYPE_CHECKING:
@@ -17,7 +17,21 @@ if TYPE_CHECKING:
     from ingest.ports import TopicLook
 
 _LOG = logging.getLogger(__name__)
-_CLIENT_LOG = logging.getLogger(f"{__name__}.client")
+_SAY_AGAIN_S = 10.0
+
+
+class _Sparse(logging.Filter):
+    """One line in ten seconds: while brokers are away the client writes twenty a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last_s = -_SAY_AGAIN_S
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.created - self._last_s < _SAY_AGAIN_S:
+            return False
+        self._last_s = record.created
+        return True
 
 
 class KafkaLog(LogReader):
@@ -51,10 +65,13 @@ def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, 
 
     `group`: the consumer group under which lag tools find the offsets.
     """
-    quiet: dict[str, Any] = {"logger": _CLIENT_LOG}
+    client_log = logging.getLogger(f"{__name__}.{group}")
+    if not client_log.filters:
+        client_log.addFilter(_Sparse())
+    quiet: dict[str, Any] = {"logger": client_log}
     settings = consumer_settings(bootstrap_servers, group)
     consumer = Consumer({**settings, "on_commit": _on_commit, **quiet})
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 3}, **quiet)
+    admin = AdminClient(admin_settings(bootstrap_servers), **quiet)
     watcher = LogReader(consumer, admin, TopicPartition, TopicCollection, topic)
 
     def look() -> TopicState:

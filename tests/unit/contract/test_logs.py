@@ -1,0 +1,61 @@
+"""Log lines: their two forms, and the library that repeats itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from contract.logs import CLIENT_LOGGER, JsonFormatter, Unrepeated, start_logging
+
+
+def _record(text: str, error: BaseException | None = None) -> logging.LogRecord:
+    info = (type(error), error, None) if error else None
+    return logging.LogRecord("name", logging.WARNING, "file", 1, text, None, info)
+
+
+def test_a_json_line_has_time_level_logger_message_and_trace() -> None:
+    line = json.loads(JsonFormatter().format(_record("went wrong", ValueError("why"))))
+
+    assert line["level"] == "warning"
+    assert line["logger"] == "name"
+    assert line["message"] == "went wrong"
+    assert "ValueError: why" in line["trace"]
+    assert line["time"]
+
+
+def test_a_repeated_line_passes_once_whatever_its_timing() -> None:
+    unrepeated = Unrepeated()
+
+    assert unrepeated.filter(_record("refused (after 0ms in state CONNECT)"))
+    assert not unrepeated.filter(_record("refused (after 9ms in state CONNECT, 3 suppressed)"))
+    assert unrepeated.filter(_record("another"))
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    unrepeated = Unrepeated()
+    for number in range(1_000):
+        unrepeated.filter(_record(f"line {number}"))
+
+    assert len(unrepeated._seen) <= 256
+    assert unrepeated.filter(_record("line 0"))
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_logging_starts_in_the_form_of_the_settings(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    before = (root.level, root.handlers[:])
+    try:
+        start_logging("info", form)
+        logging.getLogger(CLIENT_LOGGER).info("from the client")
+        logging.getLogger(CLIENT_LOGGER).info("from the client")
+    finally:
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("{") == (form == "json")
