@@ -174,7 +174,7 @@ class LogReader:
         try:
             low, high = self._consumer.get_watermark_offsets(where, timeout=_REQUEST_TIMEOUT_S)
         except Exception as error:  # confluent_kafka.KafkaException, which is not imported here
-            raise UnavailableError(f"the broker does not answer: {error}") from error
+            raise UnavailableError(f"the broker does not answer: {_words(error)}") from error
         return int(low), int(high)
 
     def assign(self, next_offsets: Mapping[int, int]) -> None:
@@ -210,7 +210,12 @@ class LogReader:
                 raise OperatorError(
                     f"topic {self.topic!r} does not exist: create it, or name another"
                 ) from error
-            raise UnavailableError(f"the broker does not answer: {error}") from error
+            raise UnavailableError(f"the broker does not answer: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    """What it says, also where it says nothing: a timeout of our own has no text."""
+    return str(error) or f"no reply within {_REQUEST_TIMEOUT_S:g} s"
 
 
 def collect(messages: Sequence[Any]) -> Fetched:

@@ -80,7 +80,10 @@ class TopicGuard:
                 return
             except UnavailableError as error:
                 if self._stop.requested():
-                    raise
+                    raise UnavailableError(
+                        f"the broker does not say whether topic {self._topic!r} is still the same, "
+                        "so the last rows were not committed; they are read again at the next start"
+                    ) from error
                 delay_s = self._backoff.next_s()
                 _LOG.warning("topic %s: %s; next look in %.2f s", self._topic, error, delay_s)
             self._stop.wait(delay_s)

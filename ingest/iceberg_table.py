@@ -26,7 +26,7 @@ from pyiceberg.expressions import (
     LessThan,
     Or,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from contract.errors import OperatorError, UnavailableError
 from contract.marker import MARKER_KEY, Marker, find_marker
@@ -80,7 +80,10 @@ def open_catalog(settings: CommonSettings) -> Catalog:
         "py-io-impl": IO_IMPL,
     }
     with _outside("the catalog cannot be opened"):
-        return load_catalog(CATALOG_NAME, **properties)
+        try:
+            return load_catalog(CATALOG_NAME, **properties)
+        except OperationalError:  # two processes were making the catalog's own tables
+            return load_catalog(CATALOG_NAME, **properties)
 
 
 class IcebergTable:
