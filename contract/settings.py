@@ -89,9 +89,7 @@ def setting(
 class CommonSettings:
     """What more than one command needs to agree on: section [common] of the file."""
 
-    data_dir: Path = setting(  # noqa: RUF009 - it returns a dataclass field
-        Path(".highwater"), doc="Directory of everything kept on this machine"
-    )
+    data_dir: Path = setting(Path(".highwater"), doc="Directory of everything kept on this machine")
     kafka: str = setting("127.0.0.1:9092", doc="Bootstrap address of Kafka (host:port, ...)")
     catalog_uri: str = setting(
         "",

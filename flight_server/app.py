@@ -18,6 +18,7 @@ from flight_server.query.live import LiveTable
 from flight_server.query.session import Session
 from flight_server.query.system import System
 from flight_server.server import HighwaterFlightServer
+from flight_server.statements import HandleBounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,7 @@ class Server:
     ) -> HighwaterFlightServer:
         limits = ProtocolLimits(
             streams_max=settings.statements_max,
-            tickets_max=settings.tickets_max,
+            tickets=HandleBounds(settings.tickets_max),
             ticket_ttl_s=settings.ticket_ttl_s,
         )
         try:

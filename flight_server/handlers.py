@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -80,15 +81,16 @@ class FlightSqlService:
         self._delivery = Delivery(limits, clock)
         self._tickets: HandleStore[PlannedStatement] = HandleStore(
             "ticket",
-            entries_max=limits.tickets_max,
+            bounds=limits.tickets,
             ttl_s=limits.ticket_ttl_s,
             renew=False,
             clock=clock,
             new_id=new_id,
+            pinned_bytes=lambda statement: statement.plan.pinned_bytes,
         )
         self._prepared: HandleStore[PreparedStatement] = HandleStore(
             "prepared statement",
-            entries_max=limits.prepared_max,
+            bounds=limits.prepared,
             ttl_s=limits.prepared_ttl_s,
             renew=True,
             clock=clock,
@@ -150,14 +152,16 @@ class FlightSqlService:
         if answer := METADATA.get(type(decoded)):
             table = answer.table(decoded, self._facts).combine_chunks()
             return Rows(answer.schema(decoded), self._delivery.table(table))
+        handle = getattr(decoded, "statement_handle", b"")  # only a ticket has one
         if isinstance(decoded, commands.TicketStatementQuery):
-            statement = self._tickets.get(decoded.statement_handle, call.principal)
+            statement = self._tickets.get(handle, call.principal)
         elif isinstance(decoded, commands.PreparedStatementQuery):
             statement = self._plan_prepared(decoded, call)
         else:
             raise RequestError("this is a command, not a ticket: send it as GetFlightInfo first")
         schema = result_schema(statement.plan.schema, statement.plan.receipt)
-        return Rows(schema, self._delivery.batches(statement, call.is_cancelled))
+        done = partial(self._tickets.mark_served, handle)
+        return Rows(schema, self._delivery.batches(statement, call.is_cancelled, done))
 
     def put(self, command: bytes, upload: Iterable[pa.RecordBatch], call: Call) -> bytes:
         """DoPut: the metadata to answer with. The caller reads what is left of the upload."""
@@ -183,7 +187,7 @@ class FlightSqlService:
         self._delivery.stop()
 
     def purge(self) -> None:
-        """Drop expired handles, and with them the cuts that they pin."""
+        """Drop expired handles and the cuts that they pin."""
         self._tickets.purge()
         self._prepared.purge()
 

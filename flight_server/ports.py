@@ -35,6 +35,11 @@ class Plan(Protocol):
         """What the answer covers, as JSON text."""
         ...
 
+    @property
+    def pinned_bytes(self) -> int:
+        """About how much memory the plan keeps from being freed while it can be run."""
+        ...
+
     def stream(self) -> Iterator[pa.RecordBatch]:
         """Execute, lazily. A second call gives the same rows; close() of a generator frees it."""
         ...

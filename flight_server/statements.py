@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flight_server.ports import Plan
 
 HANDLE_BYTES_MIN = 16  # a handle is the only key to its statement: 128 bits cannot be guessed
+
 _T = TypeVar("_T")
 
 
@@ -44,27 +45,49 @@ class _Entry(Generic[_T]):
     value: _T
     owner: str
     expires_s: float
+    served: bool = False
+
+
+def _nothing(_: object) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class HandleBounds:
+    """How much a store keeps: so many values, and so much memory that they pin.
+
+    `served_bytes_max` is for values that did what they were made for: a client may use them again,
+    but seldom does.
+    """
+
+    entries_max: int
+    pinned_bytes_max: int = 1 << 28
+    served_bytes_max: int = 1 << 25
 
 
 class HandleStore(Generic[_T]):
-    """Handle -> value, for at most `entries_max` values, each for `ttl_s`; thread-safe.
+    """Handle -> value, within `bounds`, each for `ttl_s`; thread-safe.
 
-    Over the bound, the value that was unused for longest is dropped. With `renew`, each use starts
-    the time anew. A handle of another owner is as unknown as one that never was.
+    Over a bound, the value that was unused for longest is dropped; the newest one always stays.
+    With `renew`, each use starts the time anew. A handle of another owner is as unknown as one
+    that never was.
     """
 
     def __init__(
         self,
         what: str,
         *,
-        entries_max: int,
+        bounds: HandleBounds,
         ttl_s: float,
         renew: bool,
         clock: Clock,
         new_id: Callable[[], bytes],
+        pinned_bytes: Callable[[_T], int] = _nothing,
     ) -> None:
+        """`pinned_bytes`: about how much memory a value keeps from being freed."""
         self._what = what
-        self._entries_max = entries_max
+        self._pinned_bytes = pinned_bytes
+        self._bounds = bounds
         self._ttl_s = ttl_s
         self._renew = renew
         self._clock = clock
@@ -84,10 +107,16 @@ class HandleStore(Generic[_T]):
             if len(handle) < HANDLE_BYTES_MIN or handle in self._entries:
                 raise BugError("the id factory gave a short or repeated id")
             self._purge(now_s)
-            if len(self._entries) >= self._entries_max:
-                self._entries.popitem(last=False)
             self._entries[handle] = _Entry(value, owner, now_s + self._ttl_s)
+            self._make_room()
         return handle
+
+    def mark_served(self, handle: bytes) -> None:
+        """The value did what it was made for; fine if it is gone."""
+        with self._lock:
+            if (entry := self._entries.get(handle)) is not None:
+                entry.served = True
+                self._make_room()
 
     def get(self, handle: bytes, owner: str) -> _T:
         """The value; NotFoundError when it expired, was dropped, or never was."""
@@ -126,6 +155,25 @@ class HandleStore(Generic[_T]):
         if self._renew:
             entry.expires_s = now_s + self._ttl_s
         return entry
+
+    def _make_room(self) -> None:
+        bounds = self._bounds
+        while len(self._entries) > bounds.entries_max:
+            self._entries.popitem(last=False)
+        served = [(h, self._pinned_bytes(e.value)) for h, e in self._entries.items() if e.served]
+        self._drop_oldest(served, bounds.served_bytes_max)
+        pinned = [(h, self._pinned_bytes(e.value)) for h, e in self._entries.items()]
+        self._drop_oldest(pinned[:-1], bounds.pinned_bytes_max)
+
+    def _drop_oldest(self, pinned: list[tuple[bytes, int]], bytes_max: int) -> None:
+        """Drop from the front until the rest pins no more than that."""
+        total = sum(size for _, size in pinned)
+        for handle, size in pinned:
+            if total <= bytes_max:
+                return
+            if size:
+                del self._entries[handle]
+                total -= size
 
     def _purge(self, now_s: float) -> None:
         expired = [handle for handle, entry in self._entries.items() if entry.expires_s <= now_s]

@@ -24,7 +24,7 @@ _CHECK_S = 0.2
 class BrokerSettings:
     """Run a real Apache Kafka (KRaft, one node, loopback) in the foreground."""
 
-    data_dir: Path = common("data_dir")  # noqa: RUF009 - it returns a dataclass field
+    data_dir: Path = common("data_dir")
     port: int = setting(9092, doc="TCP port, 0 for a free one", minimum=0, maximum=65_535)
     create_topic: tuple[str, ...] = setting(
         (), doc="Topics to create if they are missing, each NAME:PARTITIONS"

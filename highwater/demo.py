@@ -36,7 +36,7 @@ _QUERY_TIMEOUT_S = 30.0
 class DemoSettings:
     """Run broker, feed, sidecar and server on this machine, and show live answers."""
 
-    data_dir: Path = common("data_dir")  # noqa: RUF009 - it returns a dataclass field
+    data_dir: Path = common("data_dir")
     port: int = setting(31337, doc="TCP port of the server", minimum=1, maximum=65_535)
     kafka_port: int = setting(9092, doc="TCP port of the broker", minimum=1, maximum=65_535)
     rate: float = setting(

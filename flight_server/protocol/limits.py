@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flight_server.statements import HandleBounds
+
 
 @dataclass(frozen=True)
 class ProtocolLimits:
@@ -13,9 +15,9 @@ class ProtocolLimits:
     plans_max: int = 8  # statements being planned at once; UnavailableError after slot_wait_s
     streams_max: int = 64  # results being streamed at once; UnavailableError after slot_wait_s
     slot_wait_s: float = 5.0
-    tickets_max: int = 256  # the one unused for longest goes first; NotFoundError on its use
+    tickets: HandleBounds = HandleBounds(256)  # NotFoundError on the use of one that went
     ticket_ttl_s: float = 300.0  # from the planning of the statement
-    prepared_max: int = 1024  # the one unused for longest goes first; NotFoundError on its use
+    prepared: HandleBounds = HandleBounds(1024)  # likewise
     prepared_ttl_s: float = 900.0  # from the last use
     parameter_bytes_max: int = 16 << 20  # of one bound row; LimitError
     upload_bytes_max: int = 1 << 30  # read in order to refuse it in words; RequestError

@@ -68,11 +68,15 @@ class Delivery:
         self._stopping.set()
 
     def batches(
-        self, statement: PlannedStatement, is_cancelled: Callable[[], bool]
+        self,
+        statement: PlannedStatement,
+        is_cancelled: Callable[[], bool],
+        served: Callable[[], None],
     ) -> Generator[pa.RecordBatch, None, None]:
         """The rows of `statement`, sliced. Nothing runs before the first next().
 
-        Closing the generator ends the execution. Cancellation is seen at each batch and slice.
+        `served` is called when all were taken. Closing the generator ends the execution.
+        Cancellation is seen at each batch and slice.
         """
         with self._slots.taken():
             started_s = self._clock.monotonic_s()
@@ -83,6 +87,7 @@ class Delivery:
                     yield part
                     rows += part.num_rows
                 outcome = "complete"
+                served()
             finally:
                 duration_ms = (self._clock.monotonic_s() - started_s) * 1000
                 sql = statement.sql[:_SQL_LOG_CHARACTERS]

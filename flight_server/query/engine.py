@@ -74,7 +74,8 @@ class Engine:
         except Exception as error:
             raise from_engine(error) from error
         receipt = receipt_of(statement.views_read(), self._clock.wall_s())
-        return QueryPlan(frame, schema, receipt, statement.files(), self._check)
+        pinned = sum(map(_open_bytes, statement.views_read().values()))
+        return QueryPlan(frame, schema, receipt, statement.files(), self._check, pinned)
 
     def parameters(self, sql: str) -> pa.Schema:
         """See `flight_server.ports.Engine`."""
@@ -138,12 +139,14 @@ class QueryPlan:
         receipt: str,
         files: Sequence[DataFiles],
         check: FileCheck,
+        pinned_bytes: int,
     ) -> None:
         self._frame = frame
         self._files = files
         self._check = check
         self.schema = schema
         self.receipt = receipt
+        self.pinned_bytes = pinned_bytes
 
     def stream(self) -> Iterator[pa.RecordBatch]:
         """See `flight_server.ports.Plan`."""
@@ -155,3 +158,8 @@ class QueryPlan:
                 yield conform(batch.to_pyarrow(), self.schema)
         except Exception as error:
             raise from_engine(error) from error
+
+
+def _open_bytes(view: LakeView) -> int:
+    """Message bytes of the part of the tail that is in memory, not in mapped files."""
+    return sum(h.segment.byte_count for h in view.held if h.segment.number is None)

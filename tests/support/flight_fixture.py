@@ -59,6 +59,8 @@ def _normalised(schema: pa.Schema) -> pa.Schema:
 class SmallPlan:
     """A DataFusion plan; it counts the streams that are open."""
 
+    pinned_bytes = 0
+
     def __init__(self, frame: datafusion.DataFrame, engine: SmallEngine) -> None:
         self._frame = frame
         self._engine = engine

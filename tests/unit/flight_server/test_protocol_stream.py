@@ -26,6 +26,7 @@ class ListPlan:
     rows: list[pa.RecordBatch]
     schema: pa.Schema = field(default_factory=lambda: _BATCH.schema)
     receipt: str = "{}"
+    pinned_bytes: int = 0
     ended: int = 0
 
     def stream(self) -> Iterator[pa.RecordBatch]:
@@ -39,12 +40,16 @@ def _never() -> bool:
     return False
 
 
+def _unheard() -> None:
+    pass
+
+
 def test_rows_come_in_slices_and_the_slot_is_free_again() -> None:
     delivery = Delivery(_LIMITS, SystemClock())
     statement = PlannedStatement("select", ListPlan([_BATCH, _BATCH]))
 
     for _ in range(2):
-        parts = list(delivery.batches(statement, _never))
+        parts = list(delivery.batches(statement, _never, _unheard))
         assert [part.num_rows for part in parts] == [2, 1, 2, 1]
 
 
@@ -54,7 +59,7 @@ def test_cancellation_ends_the_execution(batch: pa.RecordBatch) -> None:
     delivery = Delivery(_LIMITS, SystemClock())
     plan = ListPlan([_BATCH] + [batch] * 5)
     cancelled = False
-    stream = delivery.batches(PlannedStatement("select", plan), lambda: cancelled)
+    stream = delivery.batches(PlannedStatement("select", plan), lambda: cancelled, _unheard)
     next(stream)
     next(stream)
     cancelled = True
@@ -68,23 +73,37 @@ def test_closing_the_stream_ends_the_execution_and_frees_the_slot() -> None:
     delivery = Delivery(_LIMITS, SystemClock())
     plan = ListPlan([_BATCH])
     statement = PlannedStatement("select", plan)
-    stream = delivery.batches(statement, _never)
+    stream = delivery.batches(statement, _never, _unheard)
     next(stream)
     with pytest.raises(UnavailableError, match="try again"):
-        next(delivery.batches(statement, _never))
+        next(delivery.batches(statement, _never, _unheard))
 
     stream.close()
 
     assert plan.ended == 1
-    assert next(delivery.batches(statement, _never)).num_rows == 2
+    assert next(delivery.batches(statement, _never, _unheard)).num_rows == 2
+
+
+def test_a_result_counts_as_served_when_all_of_it_was_taken() -> None:
+    delivery = Delivery(_LIMITS, SystemClock())
+    statement = PlannedStatement("select", ListPlan([_BATCH]))
+    served: list[bool] = []
+    early = delivery.batches(statement, _never, lambda: served.append(True))
+    next(early)
+    early.close()
+    assert served == []
+
+    list(delivery.batches(statement, _never, lambda: served.append(True)))
+
+    assert served == [True]
 
 
 def test_stream_that_was_never_read_holds_nothing() -> None:
     delivery = Delivery(_LIMITS, SystemClock())
     statement = PlannedStatement("select", ListPlan([_BATCH]))
-    unread = delivery.batches(statement, _never)
+    unread = delivery.batches(statement, _never, _unheard)
 
-    assert sum(part.num_rows for part in delivery.batches(statement, _never)) == 3
+    assert sum(part.num_rows for part in delivery.batches(statement, _never, _unheard)) == 3
     unread.close()
 
 
@@ -93,7 +112,7 @@ def test_batch_of_another_schema_is_a_bug() -> None:
     plan = ListPlan([_BATCH.rename_columns(["other"])])
 
     with pytest.raises(BugError):
-        list(delivery.batches(PlannedStatement("select", plan), _never))
+        list(delivery.batches(PlannedStatement("select", plan), _never, _unheard))
 
 
 def test_stopped_server_ends_its_streams() -> None:
@@ -101,7 +120,7 @@ def test_stopped_server_ends_its_streams() -> None:
     delivery.stop()
 
     with pytest.raises(UnavailableError, match="stopping"):
-        list(delivery.batches(PlannedStatement("select", ListPlan([_BATCH])), _never))
+        list(delivery.batches(PlannedStatement("select", ListPlan([_BATCH])), _never, _unheard))
 
 
 def test_receipt_is_added_to_other_metadata() -> None:

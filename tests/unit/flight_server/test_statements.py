@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from contract.errors import BugError, NotFoundError
-from flight_server.statements import HandleStore
+from flight_server.statements import HandleBounds, HandleStore
 
 
 @dataclass
@@ -29,7 +29,7 @@ def _store(clock: HandClock, *, entries_max: int = 3, renew: bool = False) -> Ha
     numbers = itertools.count()
     return HandleStore(
         "ticket",
-        entries_max=entries_max,
+        bounds=HandleBounds(entries_max),
         ttl_s=10,
         renew=renew,
         clock=clock,
@@ -104,7 +104,7 @@ def test_expired_values_are_freed_without_being_asked_for() -> None:
 def test_short_ids_are_a_bug() -> None:
     store: HandleStore[str] = HandleStore(
         "ticket",
-        entries_max=1,
+        bounds=HandleBounds(1),
         ttl_s=1,
         renew=False,
         clock=HandClock(),
@@ -113,3 +113,48 @@ def test_short_ids_are_a_bug() -> None:
 
     with pytest.raises(BugError):
         store.put("a", "me")
+
+
+def _pinning_store(pinned_bytes_max: int, served_bytes_max: int) -> HandleStore[int]:
+    """A store of numbers, each of which pins so many bytes."""
+    numbers = itertools.count()
+    return HandleStore(
+        "ticket",
+        bounds=HandleBounds(100, pinned_bytes_max, served_bytes_max),
+        ttl_s=10,
+        renew=False,
+        clock=HandClock(),
+        new_id=lambda: next(numbers).to_bytes(16, "big"),
+        pinned_bytes=lambda size: size,
+    )
+
+
+def test_values_that_pin_too_much_together_go_oldest_first() -> None:
+    store = _pinning_store(pinned_bytes_max=10, served_bytes_max=10)
+    first, free, second = (store.put(size, "me") for size in (6, 0, 5))
+    third = store.put(5, "me")
+
+    with pytest.raises(NotFoundError):
+        store.get(first, "me")
+    assert [store.get(handle, "me") for handle in (free, second, third)] == [0, 5, 5]
+
+
+def test_the_newest_value_stays_however_much_it_pins() -> None:
+    store = _pinning_store(pinned_bytes_max=10, served_bytes_max=10)
+    handle = store.put(1_000, "me")
+
+    assert store.get(handle, "me") == 1_000
+
+
+def test_served_values_have_a_bound_of_their_own() -> None:
+    store = _pinning_store(pinned_bytes_max=100, served_bytes_max=5)
+    waiting, first, second = (store.put(size, "me") for size in (50, 4, 4))
+    store.mark_served(first)
+    assert len(store) == 3
+    store.mark_served(second)
+
+    assert store.get(waiting, "me") == 50
+    with pytest.raises(NotFoundError):
+        store.get(first, "me")
+    assert store.get(second, "me") == 4
+    store.mark_served(first)
