@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from contract.clock import Clock
     from flight_server.ports import Engine, Plan
     from flight_server.protocol.limits import Product, ProtocolLimits
-
-_log = logging.getLogger("highwater.flight")
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,6 @@ class FlightSqlService:
         self._engine = engine
         self._limits = limits
         self._product = product
-        self._clock = clock
         self._facts = Facts(engine.tables, sql_info.facts(product, limits))
         self._plan_slots = Slots("planning", limits.plans_max, limits.slot_wait_s)
         self._delivery = Delivery(limits, clock)
@@ -217,10 +213,7 @@ class FlightSqlService:
 
     def _plan(self, sql: str, bound: Mapping[str, pa.Scalar] | None) -> Plan:
         with self._plan_slots.taken():
-            started_s = self._clock.monotonic_s()
-            plan = self._engine.plan(sql, bound)
-            _log.debug("planned in %.1f ms", (self._clock.monotonic_s() - started_s) * 1000)
-            return plan
+            return self._engine.plan(sql, bound)
 
     def _checked(self, sql: str, transaction_id: bytes | None) -> placeholders.Statement:
         if transaction_id is not None:
