@@ -71,6 +71,7 @@ class FlightSqlService:
     ) -> None:
         self._engine = engine
         self._limits = limits
+        self._clock = clock
         self._product = product
         self._facts = Facts(engine.tables, sql_info.facts(product, limits))
         self._plan_slots = Slots("planning", limits.plans_max, limits.slot_wait_s)
