@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pyiceberg.table import Table
 
-_MESSAGES = {False: 9_000_000, True: 2_000_000}
+_MESSAGES = {False: 9_000_000, True: 1_500_000}
 _FLUSH_ROWS = 262_144  # the default
 _FEED_S = 900.0
 _LIMIT_S = 600.0

@@ -178,14 +178,24 @@ def joined_missing(segments: Sequence[Segment]) -> NextOffsets:
     return missing
 
 
-def split_by_lane(segments: Sequence[Segment], schema: pa.Schema) -> dict[Lane, pa.RecordBatch]:
-    """The rows of these open neighbours by lane, tail schema, compact; every lane is there."""
-    stored = pa.concat_batches([s.stored for s in segments])
-    lanes = np.concatenate([_lanes(s) for s in segments])
-    return {
-        lane: as_views(stored.filter(pa.array(lanes == lane)), schema, compact=True)
-        for lane in LANES
-    }
+def rows_of_lane(segments: Sequence[Segment], lane: Lane, schema: pa.Schema) -> pa.RecordBatch:
+    """The rows of these open neighbours in one lane, tail schema, compact.
+
+    Filtered piece by piece: small pieces live in memory that is used again, while a large
+    allocation costs a page fault for every page of it.
+    """
+    parts = [
+        s.stored.filter(pa.array(mask))
+        for s in segments
+        if s.stored is not None and (mask := _lanes(s) == lane).any()
+    ]
+    return as_views(concat(parts), schema, compact=True) if parts else no_rows(schema)
+
+
+def rows_by_lane(segments: Sequence[Segment]) -> list[int]:
+    """How many rows these open neighbours have in each lane."""
+    counts = [np.bincount(_lanes(s), minlength=len(LANES)) for s in segments]
+    return [int(count) for count in np.sum(counts, axis=0)]
 
 
 def _lanes(segment: Segment) -> NDArray[np.int8]:

@@ -30,7 +30,8 @@ from flight_server.tail.chunk import (
     Segment,
     joined_missing,
     joined_ranges,
-    split_by_lane,
+    rows_by_lane,
+    rows_of_lane,
 )
 from flight_server.tail.columns import (
     DEAD_TAIL_SCHEMA,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 _KEY = "highwater.tail"
 _HEAD = "head"
+_FILE_BYTES = 16 * 1024  # more than a file has besides its rows: descriptions, padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,39 +109,43 @@ class TailFiles:
         Raises:
             FullError: no room; nothing was written.
         """
-        self._require_room(sum(s.byte_count for s in segments))
-        ranges = joined_ranges(segments)
-        lanes = split_by_lane(segments, self._schema)
         rejects = concat([s.rejects.batch for s in segments])
         if rejects.num_rows:
             rejects = as_views(as_strings(rejects), DEAD_TAIL_SCHEMA, compact=True)
-        self._require_room(rejects.nbytes + sum(batch.nbytes for batch in lanes.values()))
+        rows_bytes = sum(s.chunks[0].batch.nbytes for s in segments)
+        self._require_room(rows_bytes + rejects.nbytes + len(LANES) * _FILE_BYTES)
         with self._guard:
             number = self._next_number
             self._next_number += 1
-        about = {
+        about = self._description(segments, topic_id)
+        ranges = joined_ranges(segments)
+        chunks = []
+        try:
+            for lane in LANES:
+                rows = rows_of_lane(segments, lane, self._schema)
+                if rows.num_rows:
+                    rows = self._write(_name(number, lane), rows, about)
+                chunks.append(Chunk(lane, ranges, rows))
+            head = self._write(_name(number, None), rejects, about)
+        except OSError as error:
+            self.remove(number, None)
+            raise FullError from error
+        sealed = self._segment(number, ranges, tuple(chunks), head, segments[0].since_s)
+        return replace(sealed, missing_below=joined_missing(segments))
+
+    def _description(self, segments: Sequence[Segment], topic_id: str) -> dict[str, Any]:
+        """What stands in the files' metadata: JSON values only."""
+        missing = joined_missing(segments)
+        return {
             "format": FORMAT,
             "topic": self._definition.topic,
             "topic_id": topic_id,
             "rules_digest": self._definition.rules_digest,
             "boot_id": self._boot_id,
-            "ranges": {str(p): list(r) for p, r in ranges.items()},
-            "missing_below": {str(p): list(o) for p, o in joined_missing(segments).items()},
-            "rows": [lanes[lane].num_rows for lane in LANES],
+            "ranges": {str(p): list(r) for p, r in joined_ranges(segments).items()},
+            "missing_below": {str(p): list(o) for p, o in missing.items()},
+            "rows": rows_by_lane(segments),
         }
-        try:
-            written = {
-                lane: self._write(_name(number, lane), batch, about)
-                for lane, batch in lanes.items()
-                if batch.num_rows
-            }
-            head = self._write(_name(number, None), rejects, about)
-        except OSError as error:
-            self.remove(number, None)
-            raise FullError from error
-        chunks = tuple(Chunk(lane, ranges, written.get(lane, lanes[lane])) for lane in LANES)
-        sealed = self._segment(number, ranges, chunks, head, segments[0].since_s)
-        return replace(sealed, missing_below=joined_missing(segments))
 
     def load(self, topic_id: str, since_s: float) -> list[Segment]:
         """The segments that are there, in log order; what can't be used is removed.

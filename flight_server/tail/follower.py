@@ -54,7 +54,7 @@ class FollowerLimits:
     """Bounds of one step, and when what goes wrong is called by its name."""
 
     poll_messages: int = 10_000
-    poll_s: float = 0.005
+    poll_s: float = 0.003
     open_bytes: int = 128 * 1024 * 1024  # message bytes in anonymous memory; above it we wait
     retry_s: float = 1.0  # between two attempts to start, or to look at a position out of range
     stalled_after_s: float = 10.0  # of trouble with the broker

@@ -31,7 +31,8 @@ Batches = tuple["pa.RecordBatch", ...]
 class TailLimits:
     """When open segments are merged and sealed."""
 
-    merge_segments: int = 4  # so many neighbours of one tier become one of the next
+    merge_segments: int = 4  # so many neighbours of one tier become one of the next,
+    merge_rows: int = 20_000  # unless that has more rows: a longer merge would delay followers
     seal_rows: int = 100_000  # a sealed segment holds about so many rows,
     seal_bytes: int = 64 * 1024 * 1024  # or so many bytes of messages,
     seal_age_s: float = 10.0  # or, after so long, at least
@@ -235,7 +236,7 @@ class TailIndex:
             last = [h.segment for h in opened[-factor:]]
             tier = last[-1].tier
             rows = sum(s.row_count for s in last)
-            if any(s.tier != tier or s.closed for s in last) or rows > self.limits.seal_rows:
+            if any(s.tier != tier or s.closed for s in last) or rows > self.limits.merge_rows:
                 break
             opened = (*opened[:-factor], self._held(merge(last, tier + 1)))
         return opened

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from contract.errors import OperatorError, UnavailableError
+from contract.errors import HighwaterError, OperatorError
 from flight_server.tail.files import FullError
 from flight_server.tail.trouble import recreated
 
@@ -113,7 +113,7 @@ class Keeper:
                 self._turn += 1
             else:
                 return
-        except UnavailableError as error:
+        except HighwaterError as error:
             self._health.failure = str(error)
             if self._health.failing_since_s is None:
                 self._health.failing_since_s = now_s
@@ -130,7 +130,7 @@ class Keeper:
             self._missing += 1
             if expected and self._missing >= self._limits.missing_checks:
                 self._publisher.on_broken(str(error))
-            raise UnavailableError(str(error)) from error
+            raise
         self._missing = 0
         if expected and found != expected:
             _LOG.warning("topic %s has the id %s, it had %s", self._source.topic, found, expected)

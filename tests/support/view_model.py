@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,8 @@ from flight_server.tail.files import TailFiles
 from flight_server.tail.follower import Follower, FollowerLimits
 from flight_server.tail.index import TailLimits
 from flight_server.tail.keeper import Keeper, KeeperLimits, LogHealth
-from flight_server.tail.warm import seed
 from flight_server.view import FreshnessLimits, View, ViewPublisher
-from tests.support.log_model import DEFINITION, Event, ManualClock, ModelLog, ModelSource
+from tests.support.log_model import DEFINITION, ManualClock, ModelLog, ModelSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -169,7 +167,6 @@ class Server:
     boot_id: str = "boot-1"
     cap_bytes: int = 10**9
     limits: FollowerLimits = field(default_factory=lambda: FollowerLimits(poll_messages=5))
-    _numbers = itertools.count()
 
     def __post_init__(self) -> None:
         self.start()
@@ -198,6 +195,18 @@ class Server:
             ModelSource(self.log), self.publisher, self.files, self.clock, health, KeeperLimits()
         )
 
+    def step(self, count: int = 1, pause_s: float = 0.0) -> None:
+        """Both threads in turn, `pause_s` apart."""
+        for _ in range(count):
+            self.follower.step()
+            self.keeper.step()
+            self.clock.now_s += pause_s
+
+    def seal_all(self) -> None:
+        """Seal whatever is open."""
+        while self.keeper.seal(everything=True):
+            pass
+
     def refresh(self) -> None:
         self.publisher.on_lake(*self.lake.now)
 
@@ -220,6 +229,3 @@ class Server:
             ):
                 return view
         raise AssertionError(f"not at the log's end: {self.publisher.restart_wanted()!r}")
-
-
-__all__ = ["Event", "ModelLake", "ModelSnapshot", "Server", "check", "expected_rows", "seed"]

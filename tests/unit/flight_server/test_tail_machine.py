@@ -90,10 +90,21 @@ class TailMachine(RuleBasedStateMachine):
         if refreshed:
             self.server.refresh()
 
-    @rule(how=st.sampled_from(["warm", "warm", "warm", "cold", "boot"]), rounds=ROUNDS)
-    def restart(self, how: str, rounds: int) -> None:
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["warm", "warm", "warm", "damaged", "cold", "boot"]),
+        rounds=ROUNDS,
+    )
+    def restart(self, data: Any, how: str, rounds: int) -> None:
         """The server is killed and comes back, with its files, without, or after a new boot."""
         self.server.files.close()
+        files = sorted(self.directory.rglob("*.arrow"))
+        if how == "damaged" and files:
+            file = data.draw(st.sampled_from(files))
+            if data.draw(st.booleans()):
+                file.write_bytes(file.read_bytes()[:-20])
+            else:
+                file.unlink()
         if how == "cold":
             shutil.rmtree(self.directory)
         self.server.boot_id += "+" if how == "boot" else ""
