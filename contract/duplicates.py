@@ -203,12 +203,16 @@ class DuplicateFilter:
         timestamps_us = rows.column(TIMESTAMP).cast(pa.int64()).to_numpy()
         partitions = rows.column(PARTITION).to_numpy().astype(np.int64)
         groups = partitions * len(LANES) + lanes
+        order = np.argsort(groups, kind="stable")
+        texts = ids.take(pa.array(order)).to_pylist()
+        offsets, timestamps_us = offsets[order], timestamps_us[order]
+        found, starts = np.unique(groups[order], return_index=True)
+        bounds = [*starts.tolist(), len(order)]
         parts = []
-        for group in np.unique(groups):
-            at = np.flatnonzero(groups == group)
-            window = self._window(int(group) // len(LANES), int(group) % len(LANES))
-            texts = ids.take(pa.array(at)).to_pylist()
-            parts.append((window, at, texts, timestamps_us[at], offsets[at]))
+        for group, start, end in zip(found.tolist(), bounds, bounds[1:], strict=False):
+            window = self._window(group // len(LANES), group % len(LANES))
+            mine = slice(start, end)
+            parts.append((window, order[mine], texts[mine], timestamps_us[mine], offsets[mine]))
         return parts
 
     def _window(self, partition: int, lane: int) -> DuplicateWindow:

@@ -30,6 +30,10 @@ _log = logging.getLogger("highwater.serve")
 
 _HANDLE_BYTES = 16
 
+# The follower gives the interpreter up at each of its many calls into Arrow, and statements do
+# too. With Python's default of 5 ms each of these returns may wait as long for the other side.
+_SWITCH_INTERVAL_S = 0.0002
+
 
 def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """Serve until a signal says stop; the exit code."""
@@ -47,6 +51,7 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
         return 2
     stop = threading.Event()
     _stop_on_signals(stop)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     server.start()
     _log.info("ready on grpc://%s:%d", settings.host, server.port)
     stop.wait()
