@@ -124,6 +124,8 @@ def consumer_settings(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
         "fetch.max.bytes": 64 * 1024 * 1024,
         "queued.max.messages.kbytes": 32 * 1024,
         "queued.min.messages": 50_000,
+        # A full local queue is looked at again after this; the default of 1 s starves the reader.
+        "fetch.queue.backoff.ms": 5,
         "topic.metadata.refresh.interval.ms": 10_000,
         "reconnect.backoff.max.ms": _RECONNECT_MS,
         "log_level": 3,

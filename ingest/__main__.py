@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+# Polling, decoding and committing hand the interpreter to each other at every call into a library.
+_SWITCH_INTERVAL_S = 0.0005
+
+
 def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """Run the sidecar until it is told to stop; the exit code."""
     try:
@@ -44,6 +48,7 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
         return OPERATOR
     start_logging(settings.log_level, settings.log_format)
     _stop_on_signals(stop)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     return sidecar.run()
 
 

@@ -91,7 +91,8 @@ class Sidecar:
     def _pipeline(self, definition: TableDefinition) -> Iterator[Pipeline]:
         settings, env = self._settings, self._environment
         catalog = self._catalog()
-        workers = [DaemonWorker(f"{definition.name}-{role}") for role in ("committer", "watcher")]
+        roles = ("committer", "watcher", "decoder")
+        workers = [DaemonWorker(f"{definition.name}-{role}") for role in roles]
         try:
             rows = IcebergTable(catalog, settings.namespace, rows_shape(definition), env.ids)
             dead = IcebergTable(catalog, settings.namespace, dead_shape(definition), env.ids)
@@ -108,6 +109,7 @@ class Sidecar:
                     dead=TableWriter(dead, "dead", self._writer_parts()),
                     committer=workers[0],
                     watcher=workers[1],
+                    decoder=workers[2],
                     clock=env.clock,
                     backoff=self._backoff,
                     stop=env.stop,

@@ -1,14 +1,16 @@
 """From the log to the tables: poll, decode, admit, buffer, flush. No client library in here.
 
-One thread runs `run`; a committer runs at most one flush beside it; a watcher looks at the topic
-now and then. The table's marker alone decides where to start. See `ingest.start` for that, and
-`ingest.commit` for how a commit ends.
+One thread runs `run`; beside it a decoder works on the messages of one poll while the next one is
+under way, a committer runs at most one flush, and a watcher looks at the topic now and then.
+The table's marker alone decides where to start. See `ingest.start` for that, and `ingest.commit`
+for how a commit ends.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contract.decode import Decoder
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from contract.clock import Clock
+    from contract.decode import Decoded
+    from contract.log import Fetched
     from ingest.backoff import Backoff
     from ingest.commit import TableWriter
     from ingest.config import IngestSettings
@@ -50,6 +54,7 @@ class Parts:
     dead: TableWriter
     committer: Worker
     watcher: Worker
+    decoder: Worker
     clock: Clock
     backoff: Callable[[], Backoff]
     stop: Stop
@@ -63,6 +68,8 @@ class Pipeline:
         self._settings = settings
         self._decoder = Decoder(parts.definition)
         self._flow = FlowControl(settings.buffer_rows_max, settings.buffer_bytes_max)
+        # What the last poll brought and is still being decoded: not counted anywhere yet.
+        self._coming: tuple[Fetched, Future[Decoded] | None] | None = None
         self._flushing: Future[FlushReport] | None = None
         self._held = (0, 0)  # rows and bytes of the flush under way
         self._looking: Future[TopicState] | None = None
@@ -118,21 +125,35 @@ class Pipeline:
         """One turn: what has finished, what has come, what is due."""
         self._reap()
         fetched = self._parts.log.poll(self._settings.poll_messages, self._settings.poll_timeout_s)
+        self._take_coming()
+        decoded = None
         if len(fetched.messages):
-            admitted = self._admission.admit(self._decoder.decode(fetched.messages))
-            self._buffer.add_rows(admitted.rows, admitted.duplicates)
-            self._buffer.add_rejects(admitted.rejects, admitted.skipped)
+            decoded = self._parts.decoder.submit(partial(self._decoder.decode, fetched.messages))
+        self._coming = (fetched, decoded)
+        if decoded is None or decoded.done():
+            self._take_coming()
         now_s = self._parts.clock.monotonic_s()
-        self._admission.advance(fetched.positions)
-        self._buffer.advance(fetched.positions, now_s)
         for problem in fetched.problems:
             self._take_problem(problem, now_s)
         self._watch(now_s)
         self._flush_if_due(now_s)
         self._control_flow()
 
+    def _take_coming(self) -> None:
+        """Admit and buffer what was being decoded; from then on the positions are behind it."""
+        if self._coming is None:
+            return
+        (fetched, decoded), self._coming = self._coming, None
+        if decoded is not None:
+            admitted = self._admission.admit(decoded.result())
+            self._buffer.add_rows(admitted.rows, admitted.duplicates)
+            self._buffer.add_rejects(admitted.rejects, admitted.skipped)
+        self._admission.advance(fetched.positions)
+        self._buffer.advance(fetched.positions, self._parts.clock.monotonic_s())
+
     def finish(self) -> None:
         """Commit everything that was read, within the time that `stop` leaves."""
+        self._take_coming()
         self._await_flush()
         if self._buffer.dirty:
             self._start_flush()
@@ -229,6 +250,7 @@ class Pipeline:
             return
         looked, self._looking = self._looking, None
         self._look_due_s = now_s + self._settings.topic_check_s
+        self._take_coming()  # whoever assigns anew does it from the positions
         try:
             state = looked.result()
             self._guard.require(state.topic_id)

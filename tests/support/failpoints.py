@@ -58,6 +58,28 @@ class InlineWorker:
         return future
 
 
+class _LateFuture(Future[T]):
+    """Runs its job when somebody waits for the result."""
+
+    def __init__(self, job: Callable[[], T]) -> None:
+        super().__init__()
+        self._job = job
+
+    def result(self, timeout: float | None = None) -> T:
+        """Run, and give what it gave."""
+        if not self.done():
+            self.set_result(self._job())
+        return super().result(timeout)
+
+
+class LateWorker:
+    """A `Worker` whose jobs are not done before somebody needs them."""
+
+    def submit(self, job: Callable[[], T]) -> Future[T]:
+        """Have it run."""
+        return _LateFuture(job)
+
+
 class HeldWorker:
     """A `Worker` that runs its jobs when `release` is called."""
 

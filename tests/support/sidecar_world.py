@@ -21,7 +21,7 @@ from ingest.commit import TableWriter, WriterParts
 from ingest.config import IngestSettings
 from ingest.pipeline import Parts, Pipeline
 from ingest.stop import Stop
-from tests.support.failpoints import CrashAt, HandClock, InlineWorker
+from tests.support.failpoints import CrashAt, HandClock, InlineWorker, LateWorker
 from tests.support.memory_table import MemoryTable, Storage
 from tests.support.scripted_log import Log, Message, ScriptedLog
 
@@ -83,11 +83,13 @@ class World:
     rows: Storage = field(default_factory=lambda: Storage(DEFINITION.stored_schema))
     dead: Storage = field(default_factory=lambda: Storage(DEAD_SCHEMA))
     made: int = 0
+    late_decoding: bool = False  # no batch is decoded before the next one was polled
     _expected: tuple[dict[int, list[Message | None]], Expected] | None = None
 
     def sidecar(self, failpoint: CrashAt | None = None, committer: Worker | None = None) -> Sidecar:
         """A new process, not begun."""
-        return Sidecar(self, failpoint or CrashAt(), committer or InlineWorker())
+        decoder = LateWorker() if self.late_decoding else InlineWorker()
+        return Sidecar(self, failpoint or CrashAt(), committer or InlineWorker(), decoder)
 
     def next_id(self) -> str:
         """Ids that are unique over all processes."""
@@ -176,14 +178,16 @@ def offsets_of(rows: pa.Table, partition: int) -> Counter[int]:
 class Sidecar:
     """One process in a world."""
 
-    def __init__(self, world: World, failpoint: CrashAt, committer: Worker) -> None:
+    def __init__(
+        self, world: World, failpoint: CrashAt, committer: Worker, decoder: Worker
+    ) -> None:
         self.world = world
         self.failpoint = failpoint
         self.log = ScriptedLog(world.log)
         self.stop = Stop(world.clock, timeout_s=30.0)
-        self.pipeline = Pipeline(self._parts(committer), world.settings)
+        self.pipeline = Pipeline(self._parts(committer, decoder), world.settings)
 
-    def _parts(self, committer: Worker) -> Parts:
+    def _parts(self, committer: Worker, decoder: Worker) -> Parts:
         world = self.world
         return Parts(
             definition=world.definition,
@@ -193,6 +197,7 @@ class Sidecar:
             dead=TableWriter(world.dead_table(), "dead", self._writer_parts()),
             committer=committer,
             watcher=InlineWorker(),
+            decoder=decoder,
             clock=world.clock,
             backoff=self._backoff,
             stop=self.stop,

@@ -67,8 +67,8 @@ actions: st.SearchStrategy[list[Action]] = st.lists(
 class History:
     """Plays actions; a crashed or fenced sidecar is followed by a new one."""
 
-    def __init__(self) -> None:
-        self.world = World()
+    def __init__(self, late_decoding: bool) -> None:
+        self.world = World(late_decoding=late_decoding)
         self.restart(CrashAt())
 
     def restart(self, failpoint: CrashAt) -> None:
@@ -138,10 +138,12 @@ class History:
 
 
 @settings(max_examples=3 * settings().max_examples)
-@given(actions)
-def test_every_offset_is_once_in_rows_dead_letters_or_duplicates(history: list[Action]) -> None:
+@given(actions, st.booleans())
+def test_every_offset_is_once_in_rows_dead_letters_or_duplicates(
+    history: list[Action], late_decoding: bool
+) -> None:
     """Checked after every action, not only at the end."""
-    played = History()
+    played = History(late_decoding)
     for method, arguments in history:
         getattr(played, method)(*arguments)
         if played.world.rows.head is not None:
@@ -183,12 +185,16 @@ def test_a_crash_at_any_place_loses_and_doubles_nothing(place: str, nth: int) ->
     st.integers(1, 7),
     st.integers(1, 7),
     st.integers(0, 20),
+    st.booleans(),
 )
 def test_batching_and_restarting_do_not_change_what_is_kept(
-    log: list[Message | None], poll: int, flush: int, restart_after: int
+    log: list[Message | None], poll: int, flush: int, restart_after: int, late_decoding: bool
 ) -> None:
     """The table is the same as one pass over the log, for any sizes and any moment of a restart."""
-    world = World(settings=replace(SETTINGS, poll_messages=poll, flush_rows=flush))
+    world = World(
+        settings=replace(SETTINGS, poll_messages=poll, flush_rows=flush),
+        late_decoding=late_decoding,
+    )
     world.log.append(0, *log)
     sidecar: Sidecar = world.sidecar().begin()
     sidecar.step(restart_after)
