@@ -8,7 +8,7 @@ BENCHMARKS := decode joint freshness ingest tail
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint bench clean lock
+.PHONY: help install demo test lint bench clean lock proto
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -52,3 +52,9 @@ lock: ## write requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \
 		--quiet --output-file $(LOCK)
+
+PROTO := flight_server/protocol
+proto: install ## generate the protobuf module anew from flight_sql.proto
+	$(BIN)/python -m grpc_tools.protoc -I $(PROTO) --python_out=$(PROTO) --pyi_out=$(PROTO) \
+		$(PROTO)/flight_sql.proto
+	sed -i '1i # mypy: ignore-errors' $(PROTO)/flight_sql_pb2.pyi
