@@ -63,7 +63,7 @@ def test_the_trades_are_built_in() -> None:
     assert "trades" in built_in_definitions()
     assert (trades.name, trades.topic, trades.dead_name) == ("trades", "trades", "trades_dead")
     assert (trades.message_id, trades.event_time) == ("message_id", "timestamp")
-    assert (trades.duplicate_window_us, trades.duplicate_rows) == (120_000_000, 200_000)
+    assert (trades.duplicate_window_us, trades.duplicate_rows) == (120_000_000, 50_000)
     assert trades.payload_schema.field("price").type == pa.decimal128(18, 8)
     assert not trades.payload_schema.field("price").nullable
     assert trades.payload_schema.field("vendor_data").nullable
