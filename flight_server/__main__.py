@@ -21,6 +21,7 @@ from contract.logs import start_logging
 from contract.settings import load
 from flight_server.app import Server
 from flight_server.config import ServeSettings
+from flight_server.memory import limit_arenas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ _SWITCH_INTERVAL_S = 0.0002
 
 def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """Serve until a signal says stop; the exit code."""
+    limit_arenas()
     try:
         settings = load(ServeSettings, "serve", argv, environ)
         start_logging(settings.log_level, settings.log_format)

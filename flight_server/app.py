@@ -12,6 +12,7 @@ from contract.errors import OperatorError
 from flight_server.catalog import open_catalog
 from flight_server.lake.verify import LocalFileCheck
 from flight_server.live_table import RunningTable
+from flight_server.memory import give_back
 from flight_server.protocol.limits import ProtocolLimits
 from flight_server.query.engine import Engine
 from flight_server.query.live import LiveTable
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1")
-_PURGE_S = 5.0
+_PURGE_S = 2.0
 
 
 class Server:
@@ -93,6 +94,7 @@ class Server:
     def _purge(self) -> None:
         while not self._stopped.wait(_PURGE_S):
             self._flight.purge_expired()
+            give_back()
 
     @staticmethod
     def _listen(
