@@ -6,9 +6,9 @@ HighwaterError
 │   ├── ReadOnlyError     it wants to write                          (PERMISSION_DENIED)
 │   └── UnsupportedError  it asks for what this product does not do  (UNIMPLEMENTED)
 ├── UnavailableError      nothing is wrong with it: try again        (UNAVAILABLE)
-├── LimitError            a bound was reached: ask for less          (RESOURCE_EXHAUSTED)
+├── LimitError            a bound was reached: ask for less          (UNKNOWN, in words)
 ├── CancelledError        its caller went away or its time is over   (CANCELLED)
-├── OperatorError         somebody must act on topic, table or setup (FAILED_PRECONDITION)
+├── OperatorError         somebody must act on topic, table or setup (UNKNOWN, in words)
 └── BugError              a broken invariant of our own              (INTERNAL)
 
 The text of each is written for the person who reads it: what happened, and what to do. It never
