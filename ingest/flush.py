@@ -148,8 +148,13 @@ class Flusher:
 
     def _commit_dead(self, flush: Flush) -> Written:
         written = self._dead.write(flush.drained.rejects)
-        next_offsets = {p: (o,) * len(LANES) for p, o in flush.drained.positions.items()}
-        self._dead.commit(written, replace(self._dead.marker, next=next_offsets, rows=written.rows))
+        # After a crash the dead letters may be ahead of the rows, whose positions are read again.
+        marker = self._dead.marker
+        next_offsets = {
+            p: (max(position, marker.next_offset(p)),) * len(LANES)
+            for p, position in flush.drained.positions.items()
+        }
+        self._dead.commit(written, replace(marker, next=next_offsets, rows=written.rows))
         self._expire(self._dead)
         return written
 

@@ -180,6 +180,19 @@ def test_a_crash_at_any_place_loses_and_doubles_nothing(place: str, nth: int) ->
     world.check()
 
 
+def test_dead_letters_that_are_ahead_after_a_crash_do_not_go_back() -> None:
+    """The other partition's messages are committed first, while the crashed one is read again."""
+    world = World()
+    world.log.append(1, *[POISON] * 5)
+    with pytest.raises(SimulatedCrash):
+        world.sidecar(CrashAt("dead.after_commit", 2)).begin().catch_up()
+    world.log.append(0, *[POISON] * 5)
+
+    world.sidecar().begin().catch_up()
+
+    world.check()
+
+
 @given(
     st.lists(messages, min_size=1, max_size=30),
     st.integers(1, 7),
