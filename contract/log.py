@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from contract.client_log import DEBUG_CONTEXT
 from contract.errors import OperatorError, UnavailableError
 from contract.table import TIMESTAMP_RANGE_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from contract.client_log import ClientLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Trouble(Enum):
     TRANSIENT = "transient"  # go on polling
     OUT_OF_RANGE = "out of range"  # the position is outside what the log holds
     GONE = "gone"  # the topic does not exist (any more), or may not be read
+    REPLACED = "replaced"  # the topic was made again, or is not the one that was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,11 @@ class LogSource(Protocol):
         """The log's first offset, and the end up to which it is stable."""
         ...
 
-    def assign(self, next_offsets: Mapping[int, int]) -> None:
-        """Read these partitions from these offsets; replaces an earlier assignment."""
+    def assign(self, next_offsets: Mapping[int, int], topic_id: str) -> None:
+        """Read these partitions of that topic from these offsets; replaces an earlier assignment.
+
+        No poll gives a message of a topic with another id.
+        """
         ...
 
     def poll(self, max_messages: int, timeout_s: float) -> Fetched:
@@ -128,7 +135,7 @@ def consumer_settings(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 5,
         "topic.metadata.refresh.interval.ms": 10_000,
         "reconnect.backoff.max.ms": _RECONNECT_MS,
-        "log_level": 3,
+        "debug": DEBUG_CONTEXT,  # for `ClientLog`
     }
 
 
@@ -146,6 +153,7 @@ class LogReader:
 
     `consumer`, `admin`: a `confluent_kafka.Consumer` made with `consumer_settings`, and an
     `AdminClient`. `topic_partition`: the class of that name; `collection`: `TopicCollection`.
+    `said`: the consumer's logger.
     """
 
     def __init__(
@@ -155,12 +163,15 @@ class LogReader:
         topic_partition: Callable[..., Any],
         collection: Callable[..., Any],
         topic: str,
+        said: ClientLog,
     ) -> None:
         self._consumer = consumer
         self._admin = admin
         self._topic_partition = topic_partition
         self._collection = collection
         self.topic = topic
+        self._said = said
+        self._topic_id = ""  # of the topic that is assigned
 
     def topic_id(self) -> str:
         """See `LogSource`. Raises OperatorError if there is no such topic."""
@@ -179,15 +190,28 @@ class LogReader:
             raise UnavailableError(f"the broker does not answer: {_words(error)}") from error
         return int(low), int(high)
 
-    def assign(self, next_offsets: Mapping[int, int]) -> None:
+    def assign(self, next_offsets: Mapping[int, int], topic_id: str) -> None:
         """See `LogSource`."""
+        self._topic_id = topic_id
         self._consumer.assign(
             [self._topic_partition(self.topic, p, o) for p, o in sorted(next_offsets.items())]
         )
 
     def poll(self, max_messages: int, timeout_s: float) -> Fetched:
-        """See `LogSource`."""
-        return collect(self._consumer.consume(max_messages, timeout_s))
+        """See `LogSource`. Raises OperatorError if the client does not say which topic it reads."""
+        messages = self._consumer.consume(max_messages, timeout_s)
+        found = self._said.topic_id(self.topic)
+        if found == self._topic_id:
+            return collect(messages)
+        fetched = collect(messages)
+        if found:
+            return Fetched(RawBatch(), {}, (*fetched.problems, self._replaced(found)))
+        if fetched.positions:
+            raise OperatorError(
+                f"topic {self.topic!r} is read, but this Kafka client or broker does not say which "
+                "id it has: use Kafka 3.1 or later, and the confluent-kafka of the requirements"
+            )
+        return fetched
 
     def pause(self, partitions: Sequence[int]) -> None:
         """See `LogSource`."""
@@ -200,6 +224,13 @@ class LogReader:
     def close(self) -> None:
         """See `LogSource`."""
         self._consumer.close()
+
+    def _replaced(self, found: str) -> LogProblem:
+        return LogProblem(
+            Trouble.REPLACED,
+            f"topic {self.topic!r} was deleted and made again: its id is {found}, messages of "
+            f"{self._topic_id} were asked for",
+        )
 
     def _describe(self) -> Any:
         wanted = self._collection([self.topic])

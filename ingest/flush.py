@@ -64,7 +64,7 @@ class TopicGuard:
     ) -> None:
         self._look = look
         self._topic = topic
-        self._topic_id = topic_id
+        self.topic_id = topic_id
         self._stop = stop
         self._backoff = wait
 
@@ -90,10 +90,10 @@ class TopicGuard:
 
     def require(self, topic_id: str) -> None:
         """OperatorError if this id is another topic's."""
-        if topic_id != self._topic_id:
+        if topic_id != self.topic_id:
             raise OperatorError(
                 f"topic {self._topic!r} was deleted and made again while it was read (topic id "
-                f"{self._topic_id}, now {topic_id}); what the old one held up to the last commit "
+                f"{self.topic_id}, now {topic_id}); what the old one held up to the last commit "
                 "is in the table: ingest the new one into a new table"
             )
 

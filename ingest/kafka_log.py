@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from contract.client_log import ClientLog
 from contract.log import LogReader, admin_settings, consumer_settings
 from ingest.ports import TopicState
 
@@ -37,8 +38,8 @@ class _Sparse(logging.Filter):
 class KafkaLog(LogReader):
     """`IngestLog`: a reader that also knows the log's end and leaves its offsets as a hint."""
 
-    def __init__(self, consumer: Consumer, admin: AdminClient, topic: str) -> None:
-        super().__init__(consumer, admin, TopicPartition, TopicCollection, topic)
+    def __init__(self, consumer: Consumer, admin: AdminClient, topic: str, said: ClientLog) -> None:
+        super().__init__(consumer, admin, TopicPartition, TopicCollection, topic, said)
         self._ingest_consumer = consumer
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
@@ -68,17 +69,17 @@ def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, 
     client_log = logging.getLogger(f"{__name__}.{group}")
     if not client_log.filters:
         client_log.addFilter(_Sparse())
-    quiet: dict[str, Any] = {"logger": client_log}
+    said = ClientLog(client_log)
     settings = consumer_settings(bootstrap_servers, group)
-    consumer = Consumer({**settings, "on_commit": _on_commit, **quiet})
-    admin = AdminClient(admin_settings(bootstrap_servers), **quiet)
-    watcher = LogReader(consumer, admin, TopicPartition, TopicCollection, topic)
+    consumer = Consumer({**settings, "on_commit": _on_commit}, logger=said)
+    admin = AdminClient(admin_settings(bootstrap_servers), logger=client_log)
+    watcher = LogReader(consumer, admin, TopicPartition, TopicCollection, topic, said)
 
     def look() -> TopicState:
         # Only the admin client is asked: it is safe to share between threads.
         return TopicState(watcher.topic_id(), tuple(watcher.partitions()))
 
-    return KafkaLog(consumer, admin, topic), look
+    return KafkaLog(consumer, admin, topic, said), look
 
 
 def _on_commit(error: KafkaError | None, _partitions: list[TopicPartition]) -> None:

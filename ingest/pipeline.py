@@ -114,7 +114,7 @@ class Pipeline:
         )
         upkeep = Upkeep(self._settings.expire_every_commits, self._settings.keep_snapshots)
         self._flusher = Flusher(parts.rows, parts.dead, self._guard.check, parts.clock, upkeep)
-        parts.log.assign(starts)
+        parts.log.assign(starts, state.topic_id)
         self._look_due_s = parts.clock.monotonic_s() + self._settings.topic_check_s
         _LOG.info(
             "table %s: epoch %d, %d partitions of topic %s from offset %d in all, %d rows seeded",
@@ -284,7 +284,7 @@ class Pipeline:
         self._assign(self._buffer.positions)
 
     def _assign(self, positions: Mapping[int, int]) -> None:
-        self._parts.log.assign(positions)
+        self._parts.log.assign(positions, self._guard.topic_id)
         if self._flow.paused:
             self._parts.log.pause(sorted(positions))
 

@@ -105,9 +105,11 @@ class Follower:
         fetched = self._source.poll(self._limits.poll_messages, self._limits.poll_s)
         self._take_in(fetched)
         now_s = self._clock.monotonic_s()
-        for problem in fetched.problems:
-            self._troubles.note(problem, now_s)
-        if self._troubles.out_of_range:
+        self._troubles.note(fetched.problems, now_s)
+        if self._troubles.replaced:
+            self._publisher.on_broken(self._troubles.replaced)
+            self.restart()
+        elif self._troubles.out_of_range:
             self._look_at_positions()
         self._publisher.on_stall(self._troubles.why_stalled(now_s, self._health))
         return len(fetched.messages)
@@ -172,7 +174,7 @@ class Follower:
             ).with_sealed(kept)
             self._publisher.on_start(topic_id, origin, index)
         self._set_positions(positions, next_offsets)
-        self._source.assign(positions)
+        self._source.assign(positions, topic_id)
         self._troubles.clear()
 
     def _require_in_range(self, positions: Mapping[int, int]) -> None:
@@ -215,7 +217,7 @@ class Follower:
         grown[: len(self._first)] = self._first
         self._first = grown
         self._hi |= fresh
-        self._source.assign(self._hi)
+        self._source.assign(self._hi, self._publisher.topic_id)
 
     def _take_in(self, fetched: Fetched) -> None:
         ranges = {
@@ -287,7 +289,7 @@ class Follower:
                     )
                 elif position >= start:
                     del self._troubles.out_of_range[partition]
-                    self._source.assign(self._hi)
+                    self._source.assign(self._hi, self._publisher.topic_id)
                 elif index is not None and min(index.next[partition]) >= start:
                     self._started = False  # the lake has what the log has lost
                 else:
@@ -295,4 +297,4 @@ class Follower:
                         self._source.topic, partition, position, start
                     )
         except UnavailableError as error:
-            self._troubles.note(LogProblem(Trouble.TRANSIENT, str(error)), now_s)
+            self._troubles.note([LogProblem(Trouble.TRANSIENT, str(error))], now_s)

@@ -9,6 +9,8 @@ from contract.log import Trouble
 from flight_server.tail.watermarks import first_below
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from contract.log import LogProblem
     from contract.marker import Marker
     from contract.table import TableDefinition
@@ -17,22 +19,29 @@ if TYPE_CHECKING:
 
 
 class Troubles:
-    """The log's problems since the last progress. `out_of_range`: partition -> why it stands."""
+    """The log's problems since the last progress. `out_of_range`: partition -> why it stands.
+
+    `replaced`: what the log said when it turned out to be another topic's; empty: it did not.
+    """
 
     def __init__(self, stalled_after_s: float) -> None:
         self.out_of_range: dict[int, str] = {}
+        self.replaced = ""
         self._stalled_after_s = stalled_after_s
         self._since_s: float | None = None
         self._seen_s = 0.0
         self._text = ""
 
-    def note(self, problem: LogProblem, now_s: float) -> None:
-        """The log reported this."""
-        if problem.trouble is Trouble.OUT_OF_RANGE and problem.partition is not None:
-            self.out_of_range.setdefault(problem.partition, problem.text)
-            return
-        self._since_s = now_s if self._since_s is None else self._since_s
-        self._seen_s, self._text = now_s, problem.text
+    def note(self, problems: Sequence[LogProblem], now_s: float) -> None:
+        """The log reported these."""
+        for problem in problems:
+            if problem.trouble is Trouble.REPLACED:
+                self.replaced = problem.text
+            elif problem.trouble is Trouble.OUT_OF_RANGE and problem.partition is not None:
+                self.out_of_range.setdefault(problem.partition, problem.text)
+            else:
+                self._since_s = now_s if self._since_s is None else self._since_s
+                self._seen_s, self._text = now_s, problem.text
 
     def progressed(self) -> None:
         """Messages came in."""
@@ -41,6 +50,7 @@ class Troubles:
     def clear(self) -> None:
         """Reading begins anew."""
         self.out_of_range.clear()
+        self.replaced = ""
         self._since_s = None
 
     def why_stalled(self, now_s: float, health: LogHealth) -> str:

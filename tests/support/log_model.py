@@ -146,6 +146,7 @@ class ModelSource:
         self.problems: list[LogProblem] = []
         self.assigned: list[dict[int, int]] = []
         self._refused: set[int] = set()
+        self._topic_id = ""
 
     def topic_id(self) -> str:
         self._answer()
@@ -159,7 +160,8 @@ class ModelSource:
         self._answer()
         return self.log.low.get(partition, 0), self.log.end(partition)
 
-    def assign(self, next_offsets: Mapping[int, int]) -> None:
+    def assign(self, next_offsets: Mapping[int, int], topic_id: str) -> None:
+        self._topic_id = topic_id
         self.positions = dict(next_offsets)
         self.assigned.append(dict(next_offsets))
         self._refused.clear()
@@ -169,6 +171,8 @@ class ModelSource:
         batch = RawBatch()
         if self.log.down:
             return Fetched(batch, {}, (LogProblem(Trouble.TRANSIENT, "all brokers are down"),))
+        if self.log.topic_id != self._topic_id:
+            return Fetched(batch, {}, (LogProblem(Trouble.REPLACED, "it was made again"),))
         moved: dict[int, int] = {}
         for partition in sorted(self.positions.keys() - self._refused):
             position = self.positions[partition]

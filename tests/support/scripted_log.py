@@ -65,6 +65,8 @@ class ScriptedLog:
         self.problems: list[LogProblem] = []
         self.redeliver = 0  # how many offsets the next poll goes back
         self.closed = False
+        self.aware = True  # whether poll notices that the topic was made again
+        self._topic_id = ""
         self._refused: set[int] = set()
 
     def topic_id(self) -> str:
@@ -77,7 +79,8 @@ class ScriptedLog:
         self.log.look()
         return self.log.low.get(partition, 0), len(self.log.partitions[partition])
 
-    def assign(self, next_offsets: Mapping[int, int]) -> None:
+    def assign(self, next_offsets: Mapping[int, int], topic_id: str) -> None:
+        self._topic_id = topic_id
         self.positions = dict(next_offsets)
         self.paused.clear()
         self._refused.clear()
@@ -87,6 +90,8 @@ class ScriptedLog:
         problems, self.problems = self.problems, []
         if self.log.down:
             return Fetched(batch, {}, (LogProblem(Trouble.TRANSIENT, "all brokers are down"),))
+        if self.aware and self.log.topic_id != self._topic_id:
+            return Fetched(batch, {}, (LogProblem(Trouble.REPLACED, "it was made again"),))
         for partition in sorted(set(self.positions) - self.paused - self._refused):
             if not self._in_range(partition):
                 self._refused.add(partition)

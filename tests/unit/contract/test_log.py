@@ -6,6 +6,8 @@ and knows no transactions: those need the real broker of the integration tests.
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.client_log import ClientLog
 from contract.errors import OperatorError, UnavailableError
 from contract.log import Fetched, LogProblem, LogReader, Trouble, collect, consumer_settings
 from contract.table import TIMESTAMP_RANGE_US
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEADLINE_S = 20.0
+SILENT = logging.getLogger("silent")
+SILENT.disabled = True
 
 
 class Message(NamedTuple):
@@ -173,10 +178,20 @@ def topic(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def reader(cluster: tuple[Producer, str], topic: str) -> Iterator[LogReader]:
-    consumer = Consumer({**consumer_settings(cluster[1], topic), "log_level": 0})
-    reader = LogReader(consumer, None, TopicPartition, list, topic)
+    said = ClientLog(SILENT)
+    consumer = Consumer(consumer_settings(cluster[1], topic), logger=said)
+    reader = LogReader(consumer, None, TopicPartition, list, topic, said)
     yield reader
     reader.close()
+
+
+def assign(reader: LogReader, next_offsets: dict[int, int]) -> None:
+    """Of the topic as it is now: the mock cluster tells its id to consumers only."""
+    reader.assign(next_offsets, "unknown")
+    found = poll_until(reader, lambda all_of: any(one.problems for one in all_of))[-1].problems[-1]
+    match = re.search(r"its id is (\S+),", found.text)
+    assert match is not None
+    reader.assign(next_offsets, match[1])
 
 
 def produce(cluster: tuple[Producer, str], topic: str, *values: bytes, partition: int = 0) -> None:
@@ -206,7 +221,7 @@ def test_a_log_is_read_from_the_given_offset_to_its_end(
     cluster: tuple[Producer, str], reader: LogReader, topic: str
 ) -> None:
     produce(cluster, topic, b"a", b"b", b"c")
-    reader.assign({0: 1})
+    assign(reader, {0: 1})
 
     fetched = poll_until(reader, at_end(3))
 
@@ -222,7 +237,7 @@ def test_an_empty_partition_tells_where_it_ends(
     cluster: tuple[Producer, str], reader: LogReader, topic: str
 ) -> None:
     produce(cluster, topic, b"elsewhere", partition=1)
-    reader.assign({0: 0})
+    assign(reader, {0: 0})
 
     fetched = poll_until(reader, at_end(0))
 
@@ -234,9 +249,9 @@ def test_a_new_assignment_replaces_the_old_one(
     cluster: tuple[Producer, str], reader: LogReader, topic: str
 ) -> None:
     produce(cluster, topic, b"a", b"b")
-    reader.assign({0: 0})
+    assign(reader, {0: 0})
     poll_until(reader, at_end(2))
-    reader.assign({0: 1})
+    assign(reader, {0: 1})
 
     fetched = poll_until(reader, at_end(2))
 
@@ -247,7 +262,7 @@ def test_a_position_beyond_the_log_is_a_problem_and_never_a_reset(
     cluster: tuple[Producer, str], reader: LogReader, topic: str
 ) -> None:
     produce(cluster, topic, b"a")
-    reader.assign({0: 77})
+    assign(reader, {0: 77})
 
     fetched = poll_until(reader, lambda all_of: any(one.problems for one in all_of))
 
@@ -257,12 +272,43 @@ def test_a_position_beyond_the_log_is_a_problem_and_never_a_reset(
     assert all(0 not in one.positions for one in fetched)
 
 
+def test_no_message_is_given_of_a_topic_with_another_id(
+    cluster: tuple[Producer, str], reader: LogReader, topic: str
+) -> None:
+    produce(cluster, topic, b"a")
+    reader.assign({0: 0}, "the-old-id")
+
+    fetched = poll_until(reader, lambda all_of: sum(bool(one.problems) for one in all_of) == 3)
+
+    assert values_of(fetched) == []
+    assert all(not one.positions for one in fetched)
+    assert {p.trouble for one in fetched for p in one.problems} == {Trouble.REPLACED}
+    assign(reader, {0: 0})
+    assert values_of(poll_until(reader, at_end(1))) == [b"a"]
+
+
+def test_a_client_that_does_not_say_what_it_reads_is_not_believed(
+    cluster: tuple[Producer, str], topic: str
+) -> None:
+    produce(cluster, topic, b"a")
+    settings = consumer_settings(cluster[1], topic)
+    del settings["debug"]
+    consumer = Consumer({**settings, "log_level": 0})
+    reader = LogReader(consumer, None, TopicPartition, list, topic, ClientLog(SILENT))
+    reader.assign({0: 0}, "any")
+
+    with pytest.raises(OperatorError, match=r"does not say which id it has: use Kafka 3\.1"):
+        poll_until(reader, lambda all_of: values_of(all_of))
+
+    reader.close()
+
+
 def test_a_paused_partition_waits_while_the_others_go_on(
     cluster: tuple[Producer, str], reader: LogReader, topic: str
 ) -> None:
     produce(cluster, topic, b"a0")
     produce(cluster, topic, b"a1", partition=1)
-    reader.assign({0: 0, 1: 0})
+    assign(reader, {0: 0, 1: 0})
     poll_until(reader, lambda all_of: len(values_of(all_of)) == 2)
     reader.pause([0])
     produce(cluster, topic, b"b0")
@@ -304,7 +350,7 @@ class Admin:
 
 
 def described(answer: object) -> LogReader:
-    return LogReader(None, Admin(answer), TopicPartition, list, "trades")
+    return LogReader(None, Admin(answer), TopicPartition, list, "trades", ClientLog(SILENT))
 
 
 def test_id_and_partitions_are_those_of_the_description() -> None:

@@ -210,7 +210,7 @@ def test_messages_lost_to_retention_stall_the_view_until_the_table_has_them(serv
 
 def test_a_log_that_lost_what_the_tail_had_is_read_again(server: Server) -> None:
     del server.log.entries[0][7:]
-    server.source.assign(server.source.positions)
+    server.source.assign(server.source.positions, server.log.topic_id)
     server.step(5, pause_s=1.1)
     with pytest.raises(UnavailableError, match="being read again up to where earlier answers"):
         server.publisher.current()
@@ -225,7 +225,7 @@ def test_a_log_that_lost_what_the_table_has_ends_all_views(server: Server) -> No
     server.lake.commit_all()
     server.refresh()
     del server.log.entries[0][7:]
-    server.source.assign(server.source.positions)
+    server.source.assign(server.source.positions, server.log.topic_id)
 
     server.step(10, pause_s=1.1)
 

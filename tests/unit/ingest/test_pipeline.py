@@ -250,9 +250,10 @@ def test_a_topic_made_again_while_running_stops_it() -> None:
 
 
 def test_no_message_of_a_topic_made_again_is_committed() -> None:
-    """It is caught at the flush, before any periodic look."""
+    """It is caught at the flush, before any periodic look, and even if the client is unaware."""
     world = a_world(2, settings=replace(SETTINGS, topic_check_s=1e6))
     sidecar = world.sidecar().begin()
+    sidecar.log.aware = False
     sidecar.catch_up()
     before = world.rows.rows().num_rows
     world.log.recreate()
@@ -262,6 +263,15 @@ def test_no_message_of_a_topic_made_again_is_committed() -> None:
         sidecar.step(10)
 
     assert world.rows.rows().num_rows == before
+
+
+def test_a_client_that_notices_another_topic_stops_it_at_once() -> None:
+    world = a_world(2, settings=replace(SETTINGS, topic_check_s=1e6, flush_interval_s=1e6))
+    sidecar = world.sidecar().begin()
+    world.log.recreate()
+
+    with pytest.raises(OperatorError, match="deleted and made again while it was read"):
+        sidecar.step(3)
 
 
 def test_a_marker_of_another_topic_stops_it() -> None:
