@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from contract.decode import Decoder
+from contract.errors import UnavailableError
 from flight_server.kafka_log import open_log
 from flight_server.lake.table import LakeTable
 from flight_server.refresher import Refresher
@@ -90,6 +91,8 @@ class RunningTable:
 
     def view(self) -> LakeView:
         """The current view. Raises UnavailableError with the reason if there is none."""
+        if absent := self._refresher.absent:
+            raise UnavailableError(absent)
         return self._publisher.current()
 
     def stop(self) -> bool:

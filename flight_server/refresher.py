@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from contract.errors import HighwaterError
+from contract.errors import HighwaterError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,11 @@ class Refresher:
         publish: Callable[[LakeSnapshot, LakeSnapshot], None],
         interval_s: float,
     ) -> None:
-        """While the table cannot be read the last view stays as it is, which is exact."""
+        """While the table cannot be read the last view stays as it is, which is exact.
+
+        A table without a marker is not read at all. No sidecar has said yet where it begins to
+        copy the log; rows that were shown from an earlier offset might be gone when it does.
+        """
         self._table = table
         self._dead = dead
         self._publish = publish
@@ -35,20 +39,29 @@ class Refresher:
         self._stop = threading.Event()
         self._seen: tuple[LakeSnapshot, LakeSnapshot] | None = None
         self._complaint = ""
+        self.absent = ""  # why the table was never read; empty once it was
 
     def step(self) -> None:
         """Look once. The main table first: the dead letters are then at least as new."""
         try:
             now = (self._table.refresh(), self._dead.refresh())
+            if now[0].marker is None:
+                raise UnavailableError(
+                    f"no sidecar has taken over table {now[0].table!r} yet: "
+                    "start `highwater ingest`"
+                )
         except HighwaterError as error:
             if str(error) != self._complaint:
                 _log.warning("the table cannot be refreshed: %s", error)
             self._complaint = str(error)
+            if self._seen is None:
+                self.absent = self._complaint
             return
         self._complaint = ""
         if self._seen is None or now[0] is not self._seen[0] or now[1] is not self._seen[1]:
             self._publish(*now)
             self._seen = now
+            self.absent = ""
 
     def run(self) -> None:
         """Look again and again until `stop`."""
