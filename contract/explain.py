@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from contract.table import TIMESTAMP_RANGE_US, Column, TableDefinition
 
-TOMBSTONE = "tombstone"  # the reason of a null value; the sidecar counts these apart
+TOMBSTONE = "tombstone"  # the reason of a null value, and of no other
 WHITESPACE = b" \t\r\n"  # of JSON; around a message it is no part of it
 _REASON_MAX_CHARS = 300
 _SHOWN_MAX_CHARS = 60

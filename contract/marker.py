@@ -49,7 +49,7 @@ class Marker:
     remembered: Mapping[int, RememberedByLane]
     rows: int
     dead_letters: int
-    tombstones: int
+    tombstones: int  # of the dead letters, those without a value
     duplicates: int
     schema_id: int
     rules_digest: str  # TableDefinition.rules_digest that assigned the lanes

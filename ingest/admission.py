@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """`duplicates`: rows dropped by the rule; `skipped`: rejects that are dead letters already."""
+    """`duplicates`: rows dropped by the rule; `skipped`: rejects that are dead letters already.
+
+    `tombstones`: how many of the rejects, the skipped ones among them, have no value.
+    """
 
     rows: pa.RecordBatch
     rejects: pa.RecordBatch
     duplicates: int
     skipped: int
+    tombstones: int
 
 
 class Admission:
@@ -58,8 +62,8 @@ class Admission:
     def admit(self, decoded: Decoded) -> Admitted:
         """What of these messages, the next of the log, is new."""
         rows, duplicates = self._rows(decoded.rows)
-        rejects, skipped = self._rejects(decoded.rejects)
-        return Admitted(rows, rejects, duplicates, skipped)
+        rejects, skipped, tombstones = self._rejects(decoded.rejects)
+        return Admitted(rows, rejects, duplicates, skipped, tombstones)
 
     def advance(self, positions: Mapping[int, int]) -> None:
         """Everything below these offsets was read."""
@@ -90,14 +94,15 @@ class Admission:
         dropped = len(kept) - int(kept.sum())
         return (rows.filter(pa.array(kept)) if dropped else rows), dropped
 
-    def _rejects(self, rejects: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+    def _rejects(self, rejects: pa.RecordBatch) -> tuple[pa.RecordBatch, int, int]:
         if not rejects.num_rows:
-            return rejects, 0
+            return rejects, 0, 0
         partitions, offsets = _where(rejects)
         self._grow(int(partitions.max()))
         fresh = offsets >= self._position[partitions]
         wanted = fresh & (offsets >= self._dead_next[partitions])
-        return rejects.filter(pa.array(wanted)), int(fresh.sum() - wanted.sum())
+        tombstones = rejects.filter(pa.array(fresh)).column("value").null_count
+        return rejects.filter(pa.array(wanted)), int(fresh.sum() - wanted.sum()), tombstones
 
     def _grow(self, partition: int) -> None:
         missing = partition + 1 - len(self._position)

@@ -21,6 +21,7 @@ class Drained:
     rejects: pa.Table
     positions: Mapping[int, int]  # partition -> next offset to read
     dead_letters: int  # rejects of this range, those that are in the dead letters already too
+    tombstones: int  # of the dead letters
     duplicates: int
     gaps: tuple[Gap, ...]
     size_bytes: int
@@ -43,7 +44,7 @@ class Buffer:
     def _clear(self) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._rejects: list[pa.RecordBatch] = []
-        self._dead_letters = 0
+        self._dead_letters = self._tombstones = 0
         self._duplicates = 0
         self._gaps: list[Gap] = []
         self._since_s: float | None = None
@@ -67,9 +68,10 @@ class Buffer:
             self.rows += rows.num_rows
             self.size_bytes += rows.get_total_buffer_size()
 
-    def add_rejects(self, rejects: pa.RecordBatch, skipped: int) -> None:
-        """Rejects to write, and how many were skipped because they are written already."""
+    def add_rejects(self, rejects: pa.RecordBatch, skipped: int, tombstones: int) -> None:
+        """Rejects to write; how many were skipped, being written already; tombstones of both."""
         self._dead_letters += rejects.num_rows + skipped
+        self._tombstones += tombstones
         if rejects.num_rows:
             self._rejects.append(rejects)
             self.rows += rejects.num_rows
@@ -95,6 +97,7 @@ class Buffer:
             rejects=pa.Table.from_batches(self._rejects, self._rejects_schema),
             positions=dict(self.positions),
             dead_letters=self._dead_letters,
+            tombstones=self._tombstones,
             duplicates=self._duplicates,
             gaps=tuple(self._gaps),
             size_bytes=self.size_bytes,

@@ -138,6 +138,7 @@ class Flusher:
             remembered=flush.remembered,
             rows=written.rows,
             dead_letters=drained.dead_letters,
+            tombstones=drained.tombstones,
             duplicates=drained.duplicates,
             gaps=(*base.gaps, *drained.gaps),
         )

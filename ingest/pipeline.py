@@ -147,7 +147,7 @@ class Pipeline:
         if decoded is not None:
             admitted = self._admission.admit(decoded.result())
             self._buffer.add_rows(admitted.rows, admitted.duplicates)
-            self._buffer.add_rejects(admitted.rejects, admitted.skipped)
+            self._buffer.add_rejects(admitted.rejects, admitted.skipped, admitted.tombstones)
         self._admission.advance(fetched.positions)
         self._buffer.advance(fetched.positions, self._parts.clock.monotonic_s())
 

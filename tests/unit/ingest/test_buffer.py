@@ -77,15 +77,17 @@ def test_counts_and_gaps_leave_with_the_drain() -> None:
     buffer = Buffer(SCHEMA, SCHEMA, {0: 0})
     gap = Gap(0, 3, 7, "test", 0)
     buffer.add_rows(batch(0), duplicates=2)
-    buffer.add_rejects(batch(1), skipped=1)
+    buffer.add_rejects(batch(1), skipped=1, tombstones=1)
     buffer.add_gap(gap, now_s=1.0)
 
     drained = buffer.drain()
 
     assert (drained.duplicates, drained.dead_letters, drained.gaps) == (2, 2, (gap,))
+    assert drained.tombstones == 1
     assert drained.positions == {0: 7}
     again = buffer.drain()
     assert (again.duplicates, again.dead_letters, again.gaps) == (0, 0, ())
+    assert again.tombstones == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=30))

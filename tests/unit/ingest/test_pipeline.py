@@ -14,7 +14,7 @@ from contract.table import Lane
 from ingest.commit import FencedError
 from tests.support.failpoints import HeldWorker
 from tests.support.memory_table import Fault
-from tests.support.scripted_log import Log
+from tests.support.scripted_log import Log, Message
 from tests.support.sidecar_world import POISON, SETTINGS, World, offsets_of, trade, with_rules
 
 
@@ -47,6 +47,17 @@ def test_rows_dead_letters_and_duplicates_add_up_to_the_messages() -> None:
     assert offsets_of(world.rows.rows(), 0).keys() == {0, 4, 5}
     assert offsets_of(world.dead.rows(), 0).keys() == {1, 6}
     assert world.marker.next_offset(0) == 7
+
+
+def test_tombstones_are_counted_among_the_dead_letters() -> None:
+    world = World()
+    tombstone = Message(None, key=b"k")
+    world.log.append(0, trade("a"), tombstone, POISON, tombstone)
+
+    world.sidecar().begin().catch_up()
+
+    assert (world.marker.dead_letters, world.marker.tombstones) == (3, 2)
+    assert world.dead.rows()["reason"].to_pylist().count("tombstone") == 2
 
 
 def test_the_first_start_takes_the_log_from_its_first_offset_without_a_gap() -> None:
