@@ -77,7 +77,7 @@ class LogSource(Protocol):
         ...
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """The log's first offset, and the end up to which it is stable."""
+        """The log's first offset, and its end: the last stable one, if the reader is committed."""
         ...
 
     def assign(self, next_offsets: Mapping[int, int], topic_id: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from contract.decode import Decoder
 from contract.errors import UnavailableError
-from flight_server.kafka_log import open_log
+from flight_server.kafka_log import open_ends, open_log
 from flight_server.lake.table import LakeTable
 from flight_server.refresher import Refresher
 from flight_server.tail.files import TailFiles
@@ -54,7 +54,7 @@ class RunningTable:
         client_id = f"highwater-serve-{definition.name}"
         self._logs = [
             open_log(settings.kafka, definition.topic, client_id),
-            open_log(settings.kafka, definition.topic, f"{client_id}-keeper"),
+            open_ends(settings.kafka, definition.topic, f"{client_id}-keeper"),
         ]
         health = LogHealth()
         follower = Follower(

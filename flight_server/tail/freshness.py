@@ -24,8 +24,9 @@ class FreshnessLimits:
 
     stalled: the follower said that it can't go on (disk cap, broker gone, retention gap), or it
     has not reported for `stalled_after_s`. Otherwise lagging: more than `lag_messages` messages
-    between cut and log end, or the newest message of the view is older than `lag_s` while there
-    are any, or the log's end is not known yet. Otherwise complete.
+    between cut and log end, or the newest message of the view is older than `lag_s` (or unknown)
+    while there are any, or the log's end is not known yet. Otherwise complete. Messages that wait
+    for a transaction to end count as any others.
     """
 
     lag_messages: int = 100_000
@@ -47,6 +48,11 @@ class Reach(Protocol):
         ...
 
     @property
+    def newest_us(self) -> int | None:
+        """Newest timestamp that was read since the start."""
+        ...
+
+    @property
     def lag_messages(self) -> int:
         """Messages between the cut and those ends."""
         ...
@@ -65,6 +71,8 @@ def judged(reach: Reach, limits: FreshnessLimits, stall: str) -> tuple[State, st
         return State.LAGGING, "the log's end is not known yet"
     if (lag := reach.lag_messages) > limits.lag_messages:
         return State.LAGGING, f"{lag} messages behind the log's end"
+    if lag and reach.newest_us is None:
+        return State.LAGGING, f"{lag} messages are in the log, and none was read since the start"
     if (lag_s := reach.lag_s) > limits.lag_s:
         return State.LAGGING, f"the newest message is {lag_s:.1f} s old and more are in the log"
     return State.COMPLETE, ""

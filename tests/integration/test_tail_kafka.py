@@ -16,7 +16,7 @@ from contract.decode import Decoder
 from contract.errors import UnavailableError
 from contract.marker import Marker, NextOffsets
 from contract.table import OFFSET, PARTITION, Lane
-from flight_server.kafka_log import open_log
+from flight_server.kafka_log import open_ends, open_log
 from flight_server.tail.files import TailFiles
 from flight_server.tail.follower import Follower, FollowerLimits
 from flight_server.tail.keeper import Keeper, KeeperLimits, LogHealth
@@ -48,7 +48,10 @@ class Tail:
         clock = SystemClock()
         definition = replace(DEFINITION, topic=self.topic)
         health = LogHealth()
-        self.logs = [open_log(self.bootstrap, self.topic, f"test-{i}") for i in range(2)]
+        self.logs = [
+            open_log(self.bootstrap, self.topic, "test"),
+            open_ends(self.bootstrap, self.topic, "test-keeper"),
+        ]
         self.publisher: ViewPublisher[ModelSnapshot] = ViewPublisher(clock, DEFINITION.rules_digest)
         self.files = TailFiles(self.directory, definition, "boot-1", 10**9)
         self.follower = Follower(
@@ -173,6 +176,29 @@ def test_aborted_transactions_and_their_markers_leave_no_row_and_no_lag(
 
     assert ids_of(view) == ["a", "b", "f"]
     assert view.lag_messages == 0
+
+
+def test_messages_behind_an_open_transaction_are_lag(
+    bootstrap: str, new_topic: TopicFactory, follow: Callable[[str], Tail]
+) -> None:
+    topic = new_topic()
+    tail = follow(topic)
+    tail.publisher.on_lake(NOTHING, None)
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": topic})
+    producer.init_transactions(DEADLINE_S)
+    producer.begin_transaction()
+    send(producer, topic, ["open"])
+    producer.flush(DEADLINE_S)
+    produce(bootstrap, topic, ["behind"])
+
+    held_back = tail.until(lambda v: v.lag_messages == 2)
+    producer.abort_transaction(DEADLINE_S)
+    view = tail.until(lambda v: v.state is State.COMPLETE and v.cut[0] == (3, 3, 3))
+
+    assert (held_back.tail, held_back.cut) == ((), {0: (0, 0, 0)})
+    assert held_back.state is State.LAGGING
+    assert held_back.reason == "2 messages are in the log, and none was read since the start"
+    assert ids_of(view) == ["behind"]
 
 
 def test_partitions_that_are_added_are_followed_from_their_beginning(
