@@ -43,12 +43,13 @@ def free_port() -> int:
 
 @dataclass
 class Stack:
-    """One topic and its table `trades`, below a folder of its own."""
+    """One topic and its table `trades`, below a folder of its own; or the tables of other files."""
 
     folder: Path
     bootstrap: str
     topic: str
     port: int = field(default_factory=free_port)
+    tables: tuple[Path, ...] = ()
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _connection: Any = None
 
@@ -57,6 +58,7 @@ class Stack:
         shipped = (resources.files("contract") / "tables" / "trades.toml").read_text()
         text = shipped.replace('topic = "trades"', f'topic = "{self.topic}"')
         (self.folder / "trades.toml").write_text(text)
+        self.tables = self.tables or (self.folder / "trades.toml",)
         self._producer = Producer(
             {"bootstrap.servers": self.bootstrap, "linger.ms": 5, "enable.idempotence": True}
         )
@@ -81,7 +83,7 @@ class Stack:
                     module,
                     f"--data-dir={self.folder / 'data'}",
                     f"--kafka={self.bootstrap}",
-                    f"--tables={self.folder / 'trades.toml'}",
+                    f"--tables={','.join(map(str, self.tables))}",
                     *own,
                     *flags,
                 ],
