@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import Consumer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -12,29 +12,27 @@ from contract.client_log import ClientLog
 from contract.log import LogReader, admin_settings, consumer_settings
 from contract.logs import CLIENT_LOGGER
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _CLIENT_LOG = logging.getLogger(CLIENT_LOGGER)
 
 
 def open_log(bootstrap_servers: str, topic: str, client_id: str) -> LogReader:
     """A reader of that topic for one thread; it connects when it is first used."""
-    return _open(bootstrap_servers, topic, client_id, {})
+    return _open(bootstrap_servers, topic, consumer_settings(bootstrap_servers, client_id))
 
 
 def open_ends(bootstrap_servers: str, topic: str, client_id: str) -> LogReader:
-    """The same for one who asks where the log ends: behind what open transactions hold back."""
-    return _open(bootstrap_servers, topic, client_id, {"isolation.level": "read_uncommitted"})
+    """The same for one who asks where the log ends: behind what open transactions hold back.
+
+    It is not made for polling, so it must be silent: its lines would wait for a poll, for ever.
+    """
+    settings = consumer_settings(bootstrap_servers, client_id)
+    del settings["debug"]
+    settings |= {"isolation.level": "read_uncommitted", "log_level": 0}
+    return _open(bootstrap_servers, topic, settings)
 
 
-def _open(
-    bootstrap_servers: str, topic: str, client_id: str, settings: Mapping[str, Any]
-) -> LogReader:
-    quiet: dict[str, Any] = {"logger": _CLIENT_LOG}
+def _open(bootstrap_servers: str, topic: str, settings: dict[str, Any]) -> LogReader:
     said = ClientLog(_CLIENT_LOG)
-    consumer = Consumer(
-        {**consumer_settings(bootstrap_servers, client_id), **settings}, logger=said
-    )
-    admin = AdminClient(admin_settings(bootstrap_servers), **quiet)
+    consumer = Consumer(settings, logger=said)
+    admin = AdminClient(admin_settings(bootstrap_servers), logger=_CLIENT_LOG)
     return LogReader(consumer, admin, TopicPartition, TopicCollection, topic, said)
