@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contract.clock import Clock
     from flight_server.ports import Plan
 
+_PURGE_S = 1.0  # looking through all entries costs more than anything else in here
 HANDLE_BYTES_MIN = 16  # a handle is the only key to its statement: 128 bits cannot be guessed
 
 _T = TypeVar("_T")
@@ -45,6 +46,7 @@ class _Entry(Generic[_T]):
     value: _T
     owner: str
     expires_s: float
+    pinned_bytes: int
     served: bool = False
 
 
@@ -93,6 +95,8 @@ class HandleStore(Generic[_T]):
         self._clock = clock
         self._new_id = new_id
         self._entries: OrderedDict[bytes, _Entry[_T]] = OrderedDict()
+        self._total_bytes = self._served_bytes = 0  # what the entries, and the served ones, pin
+        self._purge_due_s = clock.monotonic_s()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -106,16 +110,21 @@ class HandleStore(Generic[_T]):
         with self._lock:
             if len(handle) < HANDLE_BYTES_MIN or handle in self._entries:
                 raise BugError("the id factory gave a short or repeated id")
-            self._purge(now_s)
-            self._entries[handle] = _Entry(value, owner, now_s + self._ttl_s)
+            if now_s >= self._purge_due_s:
+                self._purge(now_s)
+            pinned_bytes = self._pinned_bytes(value)
+            self._entries[handle] = _Entry(value, owner, now_s + self._ttl_s, pinned_bytes)
+            self._total_bytes += pinned_bytes
             self._make_room()
         return handle
 
     def mark_served(self, handle: bytes) -> None:
         """The value did what it was made for; fine if it is gone."""
         with self._lock:
-            if (entry := self._entries.get(handle)) is not None:
+            entry = self._entries.get(handle)
+            if entry is not None and not entry.served:
                 entry.served = True
+                self._served_bytes += entry.pinned_bytes
                 self._make_room()
 
     def get(self, handle: bytes, owner: str) -> _T:
@@ -126,7 +135,11 @@ class HandleStore(Generic[_T]):
     def replace(self, handle: bytes, owner: str, value: _T) -> None:
         """Put `value` under an existing handle; NotFoundError as in `get`."""
         with self._lock:
-            self._live(handle, owner).value = value
+            entry = self._live(handle, owner)
+            grown = self._pinned_bytes(value) - entry.pinned_bytes
+            entry.value, entry.pinned_bytes = value, entry.pinned_bytes + grown
+            self._total_bytes += grown
+            self._served_bytes += grown if entry.served else 0
 
     def drop(self, handle: bytes, owner: str) -> _T | None:
         """Forget a handle; its value, or None when there was none: dropping twice is fine."""
@@ -134,8 +147,7 @@ class HandleStore(Generic[_T]):
             entry = self._entries.get(handle)
             if entry is None or entry.owner != owner:
                 return None
-            del self._entries[handle]
-            return entry.value
+            return self._remove(handle).value
 
     def purge(self) -> None:
         """Drop what has expired. `put` does so too; call it on a server that has gone idle."""
@@ -159,23 +171,28 @@ class HandleStore(Generic[_T]):
     def _make_room(self) -> None:
         bounds = self._bounds
         while len(self._entries) > bounds.entries_max:
-            self._entries.popitem(last=False)
-        served = [(h, self._pinned_bytes(e.value)) for h, e in self._entries.items() if e.served]
-        self._drop_oldest(served, bounds.served_bytes_max)
-        pinned = [(h, self._pinned_bytes(e.value)) for h, e in self._entries.items()]
-        self._drop_oldest(pinned[:-1], bounds.pinned_bytes_max)
+            self._remove(next(iter(self._entries)))
+        if self._served_bytes > bounds.served_bytes_max:
+            for handle in [h for h, e in self._entries.items() if e.served and e.pinned_bytes]:
+                if self._served_bytes <= bounds.served_bytes_max:
+                    break
+                self._remove(handle)
+        if self._total_bytes > bounds.pinned_bytes_max:
+            *older, newest = self._entries
+            rest_max = bounds.pinned_bytes_max + self._entries[newest].pinned_bytes
+            for handle in [h for h in older if self._entries[h].pinned_bytes]:
+                if self._total_bytes <= rest_max:
+                    break
+                self._remove(handle)
 
-    def _drop_oldest(self, pinned: list[tuple[bytes, int]], bytes_max: int) -> None:
-        """Drop from the front until the rest pins no more than that."""
-        total = sum(size for _, size in pinned)
-        for handle, size in pinned:
-            if total <= bytes_max:
-                return
-            if size:
-                del self._entries[handle]
-                total -= size
+    def _remove(self, handle: bytes) -> _Entry[_T]:
+        entry = self._entries.pop(handle)
+        self._total_bytes -= entry.pinned_bytes
+        self._served_bytes -= entry.pinned_bytes if entry.served else 0
+        return entry
 
     def _purge(self, now_s: float) -> None:
+        self._purge_due_s = now_s + _PURGE_S
         expired = [handle for handle, entry in self._entries.items() if entry.expires_s <= now_s]
         for handle in expired:
-            del self._entries[handle]
+            self._remove(handle)
