@@ -1,8 +1,9 @@
 """SQL text to a plan over one pinned cut.
 
-A statement is planned twice. The first plan scans no files: it is there to read the filters that
-reach each lake scan. The second scans the files that these filters leave. Where now() has moved
-on between the two so that the second would need a file that is not in it, planning starts again.
+A statement over more than a few files is planned twice. The first plan scans none of them: it is
+there to read the filters that reach each lake scan. The second scans the files that these filters
+leave. Where now() has moved on between the two so that the second would need a file that is not in
+it, planning starts again.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Engine:
     ) -> tuple[Statement, DataFrame]:
         probe = self._statement(pin)
         frame = self._sql(sql, values, probe)
-        if not probe.scans:
+        if not probe.lacks_files:
             return probe, frame
         statement = probe
         for _ in range(_PLANNINGS_MAX):

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from flight_server.query.types import LakeView
 
 
+# So few files are scanned without asking which of them are needed: that would cost another
+# planning, which takes as long as the engine's own look at so many files.
+FEW_FILES = 8
+
+
 @dataclass(frozen=True)
 class Pin:
     """The view of every live table at one instant, or why a table has none."""
@@ -90,7 +95,9 @@ class Statement:
         pin: Pin,
         chosen: Mapping[str, pa.BooleanArray] | None = None,
     ) -> None:
-        """`chosen`: the files of each scan, all of them where a name is missing; None: none."""
+        """`chosen`: the files of each scan, all of them where a name is missing; None: none, or
+        all where they are few.
+        """
         self._live = live
         self._system = system
         self._pin = pin
@@ -139,14 +146,19 @@ class Statement:
             if name in chosen
         )
 
+    @property
+    def lacks_files(self) -> bool:
+        """Whether a scan was planned without the files that it may need."""
+        return self._chosen is None and any(len(f) > FEW_FILES for f in self.scans.values())
+
     def _scan(self, scan: LakeScan, name: str, files: DataFiles) -> DataFrame:
         self.scans[name] = files
-        if self._chosen is None:
+        if self._chosen is None and len(files) > FEW_FILES:
             return scan.probe(name)
         return scan.frame(name, self._of_scan(name))
 
     def _of_scan(self, name: str) -> DataFiles:
         files = self.scans[name]
         if self._chosen is None:
-            return DataFiles.empty()
+            return files if len(files) <= FEW_FILES else DataFiles.empty()
         return files.take(self._chosen[name]) if name in self._chosen else files

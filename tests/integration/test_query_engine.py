@@ -14,6 +14,7 @@ from contract.errors import (
     RequestError,
     UnavailableError,
 )
+from flight_server.query import statement
 from tests.support.joint import Joint, make_joint, sample_messages
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ def joint(tmp_path: Path) -> Iterator[Joint]:
     made = make_joint(tmp_path)
     yield made
     made.catalog.close()
+
+
+@pytest.fixture(autouse=True, params=[0, statement.FEW_FILES], ids=["pruned", "few files"])
+def few_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether these small tables are planned once, or twice as large ones are."""
+    monkeypatch.setattr(statement, "FEW_FILES", request.param)
 
 
 @pytest.fixture
@@ -97,7 +104,8 @@ def test_a_plan_keeps_its_cut_while_the_table_goes_on(joint: Joint) -> None:
         assert rows == [{"n": 1_000}]
 
 
-def test_pruned_files_are_not_read(seam: Joint) -> None:
+def test_pruned_files_are_not_read(seam: Joint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statement, "FEW_FILES", 3)
     one = json.loads(MESSAGES[700])["message_id"]
     plan = seam.engine.plan(f"SELECT price FROM trades WHERE message_id = '{one}'")
     by_time = seam.engine.plan("SELECT count(*) FROM trades WHERE timestamp < '2021-01-01'")
