@@ -21,7 +21,7 @@ from contract.logs import start_logging
 from contract.settings import load
 from flight_server.app import Server
 from flight_server.config import ServeSettings
-from flight_server.memory import limit_arenas
+from flight_server.memory import settle_allocators, settle_collector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ _SWITCH_INTERVAL_S = 0.0002
 
 def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """Serve until a signal says stop; the exit code."""
-    limit_arenas()
+    settle_allocators()
     try:
         settings = load(ServeSettings, "serve", argv, environ)
         start_logging(settings.log_level, settings.log_format)
@@ -54,6 +54,7 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
     stop = threading.Event()
     _stop_on_signals(stop)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    settle_collector()
     server.start()
     _log.info("ready on grpc://%s:%d", settings.host, server.port)
     stop.wait()

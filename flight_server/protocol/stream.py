@@ -91,7 +91,7 @@ class Delivery:
             finally:
                 duration_ms = (self._clock.monotonic_s() - started_s) * 1000
                 sql = statement.sql[:_SQL_LOG_CHARACTERS]
-                _log.info("stream %s: %d rows in %.1f ms: %r", outcome, rows, duration_ms, sql)
+                _log.debug("stream %s: %d rows in %.1f ms: %r", outcome, rows, duration_ms, sql)
 
     def table(self, table: pa.Table) -> Iterator[pa.RecordBatch]:
         """The rows of a metadata answer, sliced."""

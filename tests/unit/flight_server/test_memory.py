@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flight_server.memory import _glibc, give_back, limit_arenas
+from flight_server.memory import _glibc, give_back, settle_allocators
 
 
 def _resident_bytes() -> int:
@@ -17,7 +17,7 @@ def _resident_bytes() -> int:
 
 @pytest.mark.skipif(_glibc() is None, reason="the C library has no malloc_trim")
 def test_freed_memory_is_given_back() -> None:
-    limit_arenas()
+    settle_allocators()
     blocks = [bytes(1_000) for _ in range(100_000)]
     kept = blocks[-1]  # the heap cannot shrink from its end
     full = _resident_bytes()
