@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
 from confluent_kafka import Consumer, TopicPartition
@@ -23,10 +25,16 @@ from contract.definition import load_definition
 from contract.errors import HighwaterError
 from contract.settings import CommonSettings
 from highwater.sql import connect
+from ingest.backoff import Backoff
 from ingest.broker import EmbeddedBroker
+from ingest.commit import TableWriter, WriterParts
 from ingest.iceberg_schema import dead_shape, rows_shape
 from ingest.iceberg_table import IcebergTable, open_catalog
 from ingest.kafka.ports import HOST, free_port
+from ingest.kafka_log import open_log
+from ingest.ports import no_failpoint
+from ingest.start import LogState, claim_dead, claim_rows
+from ingest.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -160,11 +168,28 @@ class Stack:
         return self.start("serve", ["-m", "highwater", "serve", *argv])
 
     def make_tables(self) -> None:
-        """The empty tables, for benchmarks without a sidecar."""
+        """The empty tables, claimed from the log's beginning, for benchmarks without a sidecar."""
         catalog = open_catalog(self.settings)
-        ids: Iterator[str] = iter(())  # nothing is written
-        for shape in (rows_shape(TRADES), dead_shape(TRADES)):
-            IcebergTable(catalog, "public", shape, lambda: next(ids)).ensure()
+        parts = WriterParts(
+            ids=lambda: uuid.uuid4().hex,
+            stop=Stop(self.clock, _STOP_S),
+            backoff=Backoff(Random(1), 0.05, 1.0),
+            failpoint=no_failpoint,
+        )
+        rows, dead = (
+            IcebergTable(catalog, "public", shape, parts.ids)
+            for shape in (rows_shape(TRADES), dead_shape(TRADES))
+        )
+        for table in (rows, dead):
+            table.ensure()
+        log, _ = open_log(self.kafka, TRADES.topic, "highwater-bench-claim")
+        bounds = {p: log.bounds(p) for p in log.partitions()}
+        state = LogState(TRADES.topic, log.topic_id(), bounds)
+        log.close()
+        marker = TableWriter(rows, "rows", parts).claim(
+            lambda head: claim_rows(head, rows.name, TRADES, state, 0, False, 0)
+        )
+        TableWriter(dead, "dead", parts).claim(lambda head: claim_dead(head, dead.name, marker))
         catalog.close()
 
     def ends(self) -> dict[int, int]:
