@@ -44,6 +44,7 @@ COMMANDS = (
     "ingest",
     "serve",
     "sql",
+    "verify",
 )
 CONFIG_ENV = "HIGHWATER_CONFIG"
 CONFIG_FILE = Path("highwater.toml")

@@ -17,6 +17,7 @@ SETTINGS = {
     "ingest": "ingest.config.IngestSettings",
     "serve": "flight_server.config.ServeSettings",
     "sql": "highwater.sql.SqlSettings",
+    "verify": "highwater.verify.config.VerifySettings",
 }
 _HEAD = """\
 # Settings
