@@ -209,7 +209,7 @@ def _claims(facts: TableFacts, marked: list[tuple[Commit, Marker]]) -> tuple[Cla
     claims: list[Claim] = []
     before: Marker | None = None
     for commit, marker in reversed(marked):
-        first = before is None and commit is oldest and commit.parent_id is None
+        first = before is None and commit is oldest and commit.number == 1
         copied = before is not None and before.commit_id == marker.commit_id
         claims.append(Claim(commit, marker, before, first, copied))
         before = marker

@@ -60,10 +60,13 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A snapshot of the ancestry. `added`, `removed`: rows of data files; None: not readable."""
+    """A snapshot of the ancestry. `added`, `removed`: rows of data files; None: not readable.
+
+    `number`: counted over all of the table's commits, from 1; 0 if it is not known.
+    """
 
     snapshot_id: int
-    parent_id: int | None
+    number: int
     operation: str
     summary: Mapping[str, str]
     added: int | None = 0

@@ -224,7 +224,7 @@ class PinnedTable:
         operation = snapshot.summary.operation.value if snapshot.summary else "unknown"
         return Commit(
             snapshot.snapshot_id,
-            snapshot.parent_snapshot_id,
+            snapshot.sequence_number or 0,
             operation,
             _summary(snapshot),
             *(changed or (None, None)),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
+from typing_extensions import override
 
 from contract.clock import SystemClock
 from contract.definition import load_definition
@@ -51,10 +52,83 @@ def value(message_id: str, price: int = 50) -> bytes:
 
 
 @dataclass
-class VerifyLab:
-    """A topic, a folder with the tables, and the sidecars and checks on them."""
+class TablesLab:
+    """A folder with the tables of one topic."""
 
     home: Path
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    def verify(self, **settings: Any) -> Outcome:
+        """One run over the table."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def catalog(self) -> Iterator[Catalog]:
+        self.data.mkdir(exist_ok=True)
+        catalog = open_catalog(CommonSettings(data_dir=self.data))
+        try:
+            yield catalog
+        finally:
+            catalog.close()
+
+    @contextlib.contextmanager
+    def table(self, name: str = ROWS) -> Iterator[Table]:
+        with self.catalog() as catalog:
+            yield catalog.load_table(name)
+
+    def marker(self, name: str = ROWS) -> Marker | None:
+        with self.catalog() as catalog:
+            if not catalog.table_exists(name):
+                return None
+            text = catalog.load_table(name).properties.get(MARKER_KEY)
+            return Marker.from_json(text) if text else None
+
+    def files(self, name: str = ROWS) -> list[dict[str, Any]]:
+        """The live data files, by name: path, rows, offsets of each partition."""
+        with self.table(name) as table:
+            tasks = [task.file for task in table.scan().plan_files()]
+        found = [{"path": f.file_path, "rows": f.record_count} for f in tasks]
+        return sorted(found, key=lambda f: str(f["path"]))
+
+    def commit_marker(self, marker: Marker, name: str = ROWS) -> None:
+        """A commit without rows that says what the marker says, as a sidecar would."""
+        with self.table(name) as table, table.transaction() as transaction:
+            append = transaction.update_snapshot({MARKER_KEY: marker.to_json()}).merge_append()
+            append.commit()
+            transaction.set_properties({MARKER_KEY: marker.to_json()})
+
+    def report(self, **settings: Any) -> TableReport:
+        outcome = self.verify(**settings)
+        assert outcome.report is not None, outcome.reason
+        return outcome.report
+
+    def findings(self, check_id: str = "", **settings: Any) -> list[Finding]:
+        """All findings, or those of one check; there must be one then, and a failed outcome."""
+        outcome = self.verify(**settings)
+        assert outcome.report is not None, outcome.reason
+        found = outcome.report.ledger.findings
+        if not check_id:
+            return found
+        assert overall([outcome]) == "failed"
+        mine = [f for f in found if f.check == check_id]
+        assert mine, f"no {check_id} among {[(f.check, f.text) for f in found]}"
+        return mine
+
+    def back_up(self) -> None:
+        shutil.copytree(self.data, self.home / "backup")
+
+    def restore(self) -> None:
+        shutil.rmtree(self.data)
+        shutil.copytree(self.home / "backup", self.data)
+
+
+@dataclass
+class VerifyLab(TablesLab):
+    """With a topic on a broker, and the sidecars and checks on both."""
+
     bootstrap: str
     topic: str
     ends: dict[int, int] = field(default_factory=dict)
@@ -67,10 +141,6 @@ class VerifyLab:
     @property
     def definition_path(self) -> Path:
         return self.home / "trades.toml"
-
-    @property
-    def data(self) -> Path:
-        return self.home / "data"
 
     # -- the topic
 
@@ -142,44 +212,7 @@ class VerifyLab:
             marker.next_offset(p) >= end for p, end in self.ends.items()
         )
 
-    # -- the tables
-
-    @contextlib.contextmanager
-    def catalog(self) -> Iterator[Catalog]:
-        catalog = open_catalog(CommonSettings(data_dir=self.data))
-        try:
-            yield catalog
-        finally:
-            catalog.close()
-
-    @contextlib.contextmanager
-    def table(self, name: str = ROWS) -> Iterator[Table]:
-        with self.catalog() as catalog:
-            yield catalog.load_table(name)
-
-    def marker(self, name: str = ROWS) -> Marker | None:
-        with self.catalog() as catalog:
-            if not catalog.table_exists(name):
-                return None
-            text = catalog.load_table(name).properties.get(MARKER_KEY)
-            return Marker.from_json(text) if text else None
-
-    def files(self, name: str = ROWS) -> list[dict[str, Any]]:
-        """The live data files, by name: path, rows, offsets of each partition."""
-        with self.table(name) as table:
-            tasks = [task.file for task in table.scan().plan_files()]
-        found = [{"path": f.file_path, "rows": f.record_count} for f in tasks]
-        return sorted(found, key=lambda f: str(f["path"]))
-
-    def commit_marker(self, marker: Marker, name: str = ROWS) -> None:
-        """A commit without rows that says what the marker says, as a sidecar would."""
-        with self.table(name) as table, table.transaction() as transaction:
-            append = transaction.update_snapshot({MARKER_KEY: marker.to_json()}).merge_append()
-            append.commit()
-            transaction.set_properties({MARKER_KEY: marker.to_json()})
-
-    # -- checks
-
+    @override
     def verify(self, **settings: Any) -> Outcome:
         common: dict[str, Any] = {
             "data_dir": self.data,
@@ -190,31 +223,28 @@ class VerifyLab:
         made = VerifySettings(**{**common, **settings})
         return check(made, load_definition(made.tables[0]))
 
-    def report(self, **settings: Any) -> TableReport:
-        outcome = self.verify(**settings)
-        assert outcome.report is not None, outcome.reason
-        return outcome.report
 
-    def findings(self, check_id: str = "", **settings: Any) -> list[Finding]:
-        """All findings, or those of one check; there must be one then, and a failed outcome."""
-        outcome = self.verify(**settings)
-        assert outcome.report is not None, outcome.reason
-        found = outcome.report.ledger.findings
-        if not check_id:
-            return found
-        assert overall([outcome]) == "failed"
-        mine = [f for f in found if f.check == check_id]
-        assert mine, f"no {check_id} among {[(f.check, f.text) for f in found]}"
-        return mine
+def a_history(lab: VerifyLab) -> None:
+    """Several sidecars, a compaction and an expiry, and all that a log of three partitions holds.
 
-    # -- copies
-
-    def back_up(self) -> None:
-        shutil.copytree(self.data, self.home / "backup")
-
-    def restore(self) -> None:
-        shutil.rmtree(self.data)
-        shutil.copytree(self.home / "backup", self.data)
+    Offsets of partition 0: rows. 1: row, poison, tombstone, duplicate, rows, poison. 2: two rows
+    of a transaction and its control record, an aborted message and its control record, a row.
+    """
+    lab.produce(0, *(value(f"a{i}", 10 * i) for i in range(12)))
+    lab.produce(1, value("b0"), b"poison", None, value("b0"), value("b1", 5), value("b2", 500))
+    lab.ingest()
+    lab.transaction(2, value("c0"), value("c1"), commit=True)
+    lab.transaction(2, value("c2"), commit=False)
+    lab.ingest()
+    with lab.table() as table:
+        table.overwrite(table.scan().to_arrow())
+        old = [s.snapshot_id for s in table.snapshots()[:2]]
+    with lab.table() as table:
+        table.maintenance.expire_snapshots().by_ids(old).commit()
+    lab.produce(0, *(value(f"d{i}", 10 * i) for i in range(6)))
+    lab.produce(1, b"more poison", value("b3"))
+    lab.produce(2, value("c3"))
+    lab.ingest()
 
 
 def changed(marker: Marker | None, **changes: Any) -> Marker:
