@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -119,4 +119,3 @@ class RangeReport:
     duplicates: int = 0
     holes: int = 0
     unjudged: int = 0  # not in the table; under other rules nobody can say whether it should be
-    how: str = field(default="log")

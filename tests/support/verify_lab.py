@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 CLOCK = SystemClock()
 ROWS, DEAD = "public.trades", "public.trades_dead"
 START_MS = 1_700_000_000_000
+# The messages' timestamps are old, and the broker's default would delete them for that.
+RETAINED = {"retention.ms": "-1"}
 
 
 def value(message_id: str, price: int = 50) -> bytes:

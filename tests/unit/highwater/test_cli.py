@@ -47,7 +47,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_two(
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for argv in (["broker"], ["demo"], ["sql"], ["feed", "replay"], ["feed", "live"]):
+    for argv in (["broker"], ["demo"], ["sql"], ["verify"], ["feed", "replay"], ["feed", "live"]):
         with pytest.raises(SystemExit, match="0"):
             main([*argv, "--help"], {})
         assert "default" in capsys.readouterr().out
