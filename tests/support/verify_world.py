@@ -85,6 +85,7 @@ class ScriptedLab(TablesLab):
 
     world: LakeWorld = field(default_factory=LakeWorld)
     compacted: bool = False
+    before_reading: Callable[[], None] = lambda: None
 
     def ingest(self, times: int = 1) -> None:
         """A sidecar process that takes everything; each further one only claims."""
@@ -96,7 +97,7 @@ class ScriptedLab(TablesLab):
     @override
     def verify(self, **settings: Any) -> Outcome:
         definition: TableDefinition = settings.get("definition", self.world.definition)
-        topic = ScriptedTopic(self.world.log, self.compacted)
+        topic = ScriptedTopic(self.world.log, self.compacted, self.before_reading)
         with self.catalog() as catalog:
             audit = Audit(
                 definition,
