@@ -30,7 +30,8 @@ _COPY_ONLY = (
 class Claim:
     """A commit of the sidecar. `before`: the marker that it went on from, None if not known.
 
-    `is_first`: nothing came before it. `is_copy`: maintenance has carried an older marker forward.
+    `is_first`: it has taken over an empty table. `is_copy`: maintenance has carried an older
+    marker forward.
     """
 
     commit: Commit
@@ -209,7 +210,7 @@ def _claims(facts: TableFacts, marked: list[tuple[Commit, Marker]]) -> tuple[Cla
     claims: list[Claim] = []
     before: Marker | None = None
     for commit, marker in reversed(marked):
-        first = before is None and commit is oldest and commit.number == 1
+        first = commit is oldest and commit.number == 1 and not marker.rows
         copied = before is not None and before.commit_id == marker.commit_id
         claims.append(Claim(commit, marker, before, first, copied))
         before = marker

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from contract.decode import Decoder
+from contract.lanes import lanes_of
+from contract.marker import Marker
+from contract.table import Lane
+from ingest.ports import NOTHING_WRITTEN
 from tests.support.failpoints import CrashAt, SimulatedCrash
 from tests.support.scripted_log import Message
 from tests.support.sidecar_world import DEFINITION, POISON, SETTINGS, trade, with_rules
 from tests.support.verify_lab import DEAD, ROWS, changed
-from tests.support.verify_world import ScriptedLab
+from tests.support.verify_world import ScriptedLab, ScriptedTopic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,6 +197,49 @@ def test_a_memory_that_the_marker_tells_wrongly_is_found(lab: ScriptedLab) -> No
     (found,) = lab.findings("marker.remembered")
 
     assert "lane MEDIUM" in found.text
+
+
+def _with_a_lane_behind(lab: ScriptedLab, low_until: int) -> None:
+    """A claim, then all rows but those of lane LOW from offset `low_until` on; its mark is 4."""
+    world = lab.world
+    world.log.append(0, *(trade(f"m{i}", price) for i, price in enumerate([50, 5, 200, 5] * 3)))
+    held = ScriptedTopic(world.log).messages(0, 0, 12)[1]
+    rows = Decoder(DEFINITION).decode(held).rows
+    low = lanes_of(DEFINITION, rows) == Lane.LOW
+    stored = rows.filter(pa.array(~low | (np.arange(12) < low_until)))
+    start = Marker("trades", "topic-1", 1, "c1", {0: (0, 0, 0)}, {}, 0, 0, 0, 0, 0, "")
+    first = replace(start, rules_digest=DEFINITION.rules_digest)
+    counted = int((~low | (np.arange(12) < 4)).sum())
+    second = replace(first, commit_id="c2", next={0: (12, 12, 4)}, rows=counted)
+    with lab.catalog() as catalog:
+        world.catalog = catalog
+        world.dead_table()
+        table = world.rows_table()
+        table.commit(NOTHING_WRITTEN, first, table.head())
+        table.commit(table.write(pa.Table.from_batches([stored])), second, table.head())
+
+
+def test_a_lane_that_is_behind_is_held_against_its_own_mark(lab: ScriptedLab) -> None:
+    _with_a_lane_behind(lab, low_until=4)
+
+    assert lab.report().ledger.findings == []
+
+
+def test_a_row_beyond_the_mark_of_its_lane_is_found(lab: ScriptedLab) -> None:
+    _with_a_lane_behind(lab, low_until=6)
+
+    (behind,) = lab.findings("marker.behind")
+
+    assert (behind.partition, behind.from_offset, behind.to_offset) == (0, 5, 6)
+    assert {f.check for f in lab.findings()} == {"marker.behind", "commits.rows"}
+
+
+def test_a_lost_row_of_a_lane_that_is_behind_is_found(lab: ScriptedLab) -> None:
+    _with_a_lane_behind(lab, low_until=2)
+
+    (lost,) = lab.findings("offsets.complete")
+
+    assert (lost.from_offset, lost.to_offset) == (3, 4)
 
 
 def test_late_and_early_timestamps_do_not_confuse_the_rule(lab: ScriptedLab) -> None:
