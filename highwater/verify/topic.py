@@ -60,6 +60,8 @@ class TopicReader:
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": 16 * 1024,
                 "fetch.queue.backoff.ms": 5,
+                # A new assignment waits behind the fetch under way, which the end keeps waiting.
+                "fetch.wait.max.ms": 5,
             }
         )
         self._partition = -1
