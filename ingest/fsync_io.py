@@ -8,6 +8,7 @@ a write returns, so only local files are treated.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     import pyarrow as pa
@@ -59,6 +61,9 @@ class _DurableFile(PyArrowFile):
 class _SyncedStream:
     """A stream whose `close` returns when file and name are durable.
 
+    A file that could not be written to its end is removed: nobody knows of it yet, and on a full
+    disk what every new attempt leaves behind would be in the way of the one that succeeds.
+
     `known`: the nearest directory that existed before; those below it are new names themselves.
     """
 
@@ -66,13 +71,15 @@ class _SyncedStream:
         self._stream: pa.NativeFile = stream
         self._path = path
         self._known = known
+        self._is_whole = True
 
     @property
     def closed(self) -> bool:
         return bool(self._stream.closed)
 
     def write(self, b: bytes) -> int:
-        return int(self._stream.write(b))
+        with self._or_removed():
+            return int(self._stream.write(b))
 
     def flush(self) -> None:
         self._stream.flush()
@@ -83,12 +90,10 @@ class _SyncedStream:
     def close(self) -> None:
         if self._stream.closed:
             return
-        self._stream.close()
-        _sync(self._path)
-        for directory in self._path.parents:
-            _sync(directory)
-            if directory == self._known:
-                break
+        with self._or_removed():
+            self._stream.close()
+            if self._is_whole:
+                self._sync()
 
     def __enter__(self) -> _SyncedStream:
         return self
@@ -99,7 +104,26 @@ class _SyncedStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_whole = self._is_whole and kind is None
         self.close()
+        if not self._is_whole:
+            self._path.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        _sync(self._path)
+        for directory in self._path.parents:
+            _sync(directory)
+            if directory == self._known:
+                break
+
+    @contextmanager
+    def _or_removed(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._is_whole = False
+            self._path.unlink(missing_ok=True)
+            raise
 
 
 def _sync(path: Path) -> None:

@@ -8,6 +8,7 @@ collected from the other row groups alone would make readers skip the file wrong
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,15 +50,22 @@ class Target:
 def write_files(rows: pa.Table, target: Target, name: str) -> list[DataFile]:
     """One durable file per day that occurs in `rows`; nothing is committed.
 
-    `name` is unique among all files of the table, and begins their names.
+    `name` is unique among all files of the table, and begins their names. All or none: if one
+    can't be written, those before it are removed.
     """
     schema = target.table.schema()
     arrow_schema = file_schema(schema, rows.schema)
-    days = list(_by_day(rows, target.shape.day_of))
-    return [
-        _write_file(_as(part, arrow_schema), day, target, f"{name}-{i:05d}.parquet")
-        for i, (day, part) in enumerate(days)
-    ]
+    files: list[DataFile] = []
+    try:
+        for i, (day, part) in enumerate(_by_day(rows, target.shape.day_of)):
+            part_name = f"{name}-{i:05d}.parquet"
+            files.append(_write_file(_as(part, arrow_schema), day, target, part_name))
+    except BaseException:
+        for file in files:
+            with suppress(OSError):
+                target.table.io.delete(file.file_path)
+        raise
+    return files
 
 
 def _by_day(rows: pa.Table, column: str) -> Iterator[tuple[int, pa.Table]]:
