@@ -18,6 +18,7 @@ import uuid
 from random import Random
 from typing import TYPE_CHECKING
 
+from contract import descriptors
 from contract.clock import SystemClock
 from contract.errors import HighwaterError
 from contract.logs import start_logging
@@ -43,6 +44,7 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
         stop = Stop(clock, settings.shutdown_timeout_s)
         environment = Environment(clock, Random(), lambda: uuid.uuid4().hex, stop)
         sidecar = Sidecar(settings, environment)
+        descriptors.raise_limit()
     except HighwaterError as error:
         sys.stderr.write(f"highwater ingest: {error}\n")
         return OPERATOR

@@ -11,8 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from contract import descriptors
 from contract.definition import load_definition
 from contract.errors import HighwaterError, OperatorError, RequestError, UnavailableError
+from contract.health import STORAGE, Code, Conditions, set_storage, storage_code
+from contract.health_server import HealthServer, health_routes
 from ingest.backoff import Backoff
 from ingest.commit import FencedError, TableWriter, WriterParts
 from ingest.executor import DaemonWorker
@@ -23,12 +26,13 @@ from ingest.pipeline import Parts, Pipeline
 from ingest.ports import Failpoint, IdFactory, no_failpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from random import Random
 
     from pyiceberg.catalog import Catalog
 
     from contract.clock import Clock
+    from contract.health import Health
     from contract.table import TableDefinition
     from ingest.config import IngestSettings
     from ingest.stop import Stop
@@ -43,6 +47,9 @@ OK = 0
 UNEXPECTED = 1
 OPERATOR = 2
 FENCED = 3
+
+# With one of these a table is not being copied. A full buffer alone is how backpressure looks.
+BLOCKING = STORAGE | {Code.STARTING, Code.STOPPING, Code.FAILED, Code.BROKER_AWAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +71,19 @@ class Sidecar:
         self._environment = environment
         self._definitions = [load_definition(name) for name in settings.tables]
         _check_distinct(self._definitions)
+        self._conditions = Conditions("ingest", BLOCKING, environment.clock)
+        for definition in self._definitions:
+            self._health(definition).set(Code.STARTING, "catalog and broker are being asked")
+        self._server = HealthServer(
+            settings.health_port, health_routes(self._conditions.document), environment.clock
+        )
 
     def run(self) -> int:
         """Run all tables; the exit code. A table that fails stops the others, in order."""
+        with self._server:
+            return self._run_tables()
+
+    def _run_tables(self) -> int:
         results: dict[str, Future[None]] = {}
         threads = []
         for definition in self._definitions:
@@ -78,7 +95,21 @@ class Sidecar:
         for thread in threads:
             while thread.is_alive():
                 thread.join(_JOIN_S)  # short, so that signals are handled in between
+                self._observe(results)
         return max((_exit_code(name, result) for name, result in results.items()), default=OK)
+
+    def _observe(self, results: Mapping[str, Future[None]]) -> None:
+        """Note what no component of a table can say of itself."""
+        process = self._conditions.of("")
+        descriptors.check(process)
+        if self._environment.stop.requested():
+            process.set(Code.STOPPING, "it was asked to stop, and commits what was read")
+        for name, result in results.items():
+            if result.done() and (error := result.exception()) is not None:
+                self._conditions.of(name).set(Code.FAILED, str(error) or type(error).__name__)
+
+    def _health(self, definition: TableDefinition) -> Health:
+        return self._conditions.of(definition.name)
 
     def _run_table(self, definition: TableDefinition) -> None:
         try:
@@ -90,14 +121,15 @@ class Sidecar:
     @contextmanager
     def _pipeline(self, definition: TableDefinition) -> Iterator[Pipeline]:
         settings, env = self._settings, self._environment
-        catalog = self._catalog()
+        health = self._health(definition)
+        catalog = self._catalog(health)
         roles = ("committer", "watcher", "decoder")
         workers = [DaemonWorker(f"{definition.name}-{role}") for role in roles]
         try:
             rows = IcebergTable(catalog, settings.namespace, rows_shape(definition), env.ids)
             dead = IcebergTable(catalog, settings.namespace, dead_shape(definition), env.ids)
             for table in (rows, dead):
-                self._patiently(table.ensure)
+                self._patiently(table.ensure, health)
             group = f"highwater-{settings.namespace}-{definition.name}"
             log, look = open_log(settings.kafka, definition.topic, group)
             yield Pipeline(
@@ -105,14 +137,15 @@ class Sidecar:
                     definition=definition,
                     log=log,
                     look=look,
-                    rows=TableWriter(rows, "rows", self._writer_parts()),
-                    dead=TableWriter(dead, "dead", self._writer_parts()),
+                    rows=TableWriter(rows, "rows", self._writer_parts(health)),
+                    dead=TableWriter(dead, "dead", self._writer_parts(health)),
                     committer=workers[0],
                     watcher=workers[1],
                     decoder=workers[2],
                     clock=env.clock,
                     backoff=self._backoff,
                     stop=env.stop,
+                    health=health,
                 ),
                 settings,
             )
@@ -121,22 +154,25 @@ class Sidecar:
                 worker.close(_CLOSE_S)
             catalog.close()
 
-    def _catalog(self) -> Catalog:
+    def _catalog(self, health: Health) -> Catalog:
         uri = self._settings.catalog_uri
         if uri.startswith(_SQLITE):
             Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-        return self._patiently(lambda: open_catalog(self._settings))
+        return self._patiently(lambda: open_catalog(self._settings), health)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _patiently(self, call: Callable[[], T], health: Health) -> T:
         """Call until the catalog answers; UnavailableError when asked to stop before."""
         backoff = self._backoff()
         while True:
             try:
-                return call()
+                made = call()
+                health.clear(*STORAGE)
+                return made
             except UnavailableError as error:
                 if self._environment.stop.requested():
                     raise
                 delay_s = backoff.next_s()
+                set_storage(health, storage_code(error), str(error))
                 _LOG.warning("cannot start yet: %s; next attempt in %.2f s", error, delay_s)
             self._environment.stop.wait(delay_s)
 
@@ -144,9 +180,9 @@ class Sidecar:
         settings = self._settings
         return Backoff(self._environment.random, settings.retry_first_s, settings.retry_max_s)
 
-    def _writer_parts(self) -> WriterParts:
+    def _writer_parts(self, health: Health) -> WriterParts:
         env = self._environment
-        return WriterParts(env.ids, env.stop, self._backoff(), env.failpoint)
+        return WriterParts(env.ids, env.stop, self._backoff(), env.failpoint, health)
 
 
 def _settle(result: Future[None], job: Callable[[], None]) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from contract.errors import BugError, OperatorError, UnavailableError
+from contract.health import NO_HEALTH, STORAGE, set_storage, storage_code
 from ingest.ports import (
     NOTHING_WRITTEN,
     CommitOutcome,
@@ -35,6 +36,7 @@ from ingest.ports import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from contract.health import Code, Health
     from contract.marker import Marker
     from ingest.backoff import Backoff
     from ingest.stop import Stop
@@ -57,6 +59,7 @@ class WriterParts:
     stop: Stop
     backoff: Backoff  # its own: a writer is used by one thread
     failpoint: Failpoint
+    health: Health = NO_HEALTH
 
 
 class TableWriter:
@@ -73,6 +76,7 @@ class TableWriter:
         self._stop = parts.stop
         self._backoff = parts.backoff
         self._failpoint = parts.failpoint
+        self._health = parts.health
         self._marker: Marker | None = None
 
     @property
@@ -97,6 +101,7 @@ class TableWriter:
         """Write files for these rows; tried until it works."""
         self._failpoint(f"{self._role}.before_write")
         written = self._until_available(lambda: self.table.write(rows))
+        self._health.clear(*STORAGE)
         self._failpoint(f"{self._role}.after_write")
         return written
 
@@ -118,17 +123,26 @@ class TableWriter:
 
     def _land(self, written: Written, commit_id: str, make: MakeClaim) -> Marker:
         self._backoff.reset()
-        while True:
-            head = self._until_available(self.table.head)
-            if head.marker is not None and head.marker.commit_id == commit_id:
-                return head.marker
-            marker = make(head)
-            self._failpoint(f"{self._role}.before_commit")
-            outcome = self.table.commit(written, marker, head)
-            self._failpoint(f"{self._role}.after_commit")
-            if isinstance(outcome, Committed):
-                return marker
-            self._wait(_reason(outcome))
+        while (landed := self._attempt(written, commit_id, make)) is None:
+            pass
+        self._health.clear(*STORAGE)
+        return landed
+
+    def _attempt(self, written: Written, commit_id: str, make: MakeClaim) -> Marker | None:
+        """One round; None, after a wait, if there must be another one."""
+        head = self._until_available(self.table.head)
+        if head.marker is not None and head.marker.commit_id == commit_id:
+            return head.marker
+        marker = make(head)
+        self._failpoint(f"{self._role}.before_commit")
+        outcome = self.table.commit(written, marker, head)
+        self._failpoint(f"{self._role}.after_commit")
+        if isinstance(outcome, Committed):
+            return marker
+        if not isinstance(outcome, Conflict):
+            self._note(outcome.code, _reason(outcome))
+        self._wait(_reason(outcome))
+        return None
 
     def _require(self, head: Head, base: Marker) -> None:
         name, found = self.table.name, head.marker
@@ -153,7 +167,11 @@ class TableWriter:
             try:
                 return call()
             except UnavailableError as error:
+                self._note(storage_code(error), str(error))
                 self._wait(str(error))
+
+    def _note(self, code: Code, reason: str) -> None:
+        set_storage(self._health, code, f"table {self.table.name}: {reason}; it is tried again")
 
     def _wait(self, reason: str) -> None:
         delay_s = self._backoff.next_s()

@@ -52,6 +52,9 @@ class IngestSettings(CommonSettings):
     accept_gaps: bool = setting(
         False, doc="Go on when Kafka deleted messages that were not ingested; notes it in the table"
     )
+    health_port: int = setting(
+        31339, doc="Port of /healthz and /readyz on loopback; 0 for none", minimum=0, maximum=65_535
+    )
     expire_every_commits: int = setting(
         50, doc="Commits between expirations of snapshots; 0 turns them off", minimum=0
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from contract.errors import OperatorError, UnavailableError
+from contract.health import NO_HEALTH, Code
 from contract.table import LANES
 from ingest.ports import NOTHING_WRITTEN
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from contract.clock import Clock
     from contract.duplicates import RememberedByLane
+    from contract.health import Health
     from contract.marker import Marker, NextOffsets
     from ingest.backoff import Backoff
     from ingest.buffer import Drained
@@ -60,13 +62,20 @@ class TopicGuard:
     """
 
     def __init__(
-        self, look: TopicLook, topic: str, topic_id: str, stop: Stop, wait: Backoff
+        self,
+        look: TopicLook,
+        topic: str,
+        topic_id: str,
+        stop: Stop,
+        wait: Backoff,
+        health: Health = NO_HEALTH,
     ) -> None:
         self._look = look
         self._topic = topic
         self.topic_id = topic_id
         self._stop = stop
         self._backoff = wait
+        self._health = health
 
     def check(self) -> None:
         """Return when it is. Waits for the broker, unless the process is stopping.
@@ -77,8 +86,10 @@ class TopicGuard:
         while True:
             try:
                 self.require(self._look().topic_id)
+                self._health.clear(Code.BROKER_AWAY)
                 return
             except UnavailableError as error:
+                self._health.set(Code.BROKER_AWAY, str(error))
                 if self._stop.requested():
                     raise UnavailableError(
                         f"the broker does not say whether topic {self._topic!r} is still the same, "

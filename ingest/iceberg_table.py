@@ -29,6 +29,7 @@ from pyiceberg.expressions import (
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from contract.errors import OperatorError, UnavailableError
+from contract.health import storage_code
 from contract.marker import MARKER_KEY, Marker, find_marker
 from contract.table import OFFSET, PARTITION
 from ingest.fsync_io import IO_IMPL
@@ -149,7 +150,7 @@ class IcebergTable:
             append.commit()  # stages: the manifests are written, the catalog is not asked
             transaction.set_properties({MARKER_KEY: text})
         except _OUTSIDE as error:
-            return Unavailable(_words(error))
+            return Unavailable(_words(error), storage_code(error))
         try:
             transaction.commit_transaction()
         except CommitFailedException:
@@ -157,7 +158,7 @@ class IcebergTable:
         except NoSuchTableError as error:
             raise self._gone() from error
         except Exception as error:  # noqa: BLE001 - whatever it is, it may have arrived
-            return Unknown(_words(error))
+            return Unknown(_words(error), storage_code(error))
         return Committed(append.snapshot_id)
 
     def read(self, head: Head, ranges: Sequence[OffsetRange], columns: Sequence[str]) -> pa.Table:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from contract.decode import Decoder
 from contract.duplicates import DuplicateFilter
 from contract.errors import UnavailableError
+from contract.health import NO_HEALTH
 from contract.log import LogProblem, Trouble
 from contract.table import DEAD_SCHEMA, TableDefinition
 from ingest.admission import Admission
 from ingest.buffer import Buffer
 from ingest.flow import FlowControl, Turn
 from ingest.flush import Flush, Flusher, FlushReport, TopicGuard, Upkeep
+from ingest.monitor import Monitor
 from ingest.start import LogState, claim_dead, claim_rows, resolve_position, seed
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from contract.clock import Clock
     from contract.decode import Decoded
+    from contract.health import Health
     from contract.log import Fetched
     from ingest.backoff import Backoff
     from ingest.commit import TableWriter
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from ingest.stop import Stop
 
 _LOG = logging.getLogger(__name__)
-_SAY_AGAIN_S = 10.0
 _FUTURE_POLL_S = 0.02
 
 
@@ -58,6 +60,7 @@ class Parts:
     clock: Clock
     backoff: Callable[[], Backoff]
     stop: Stop
+    health: Health = NO_HEALTH
 
 
 class Pipeline:
@@ -75,7 +78,7 @@ class Pipeline:
         self._looking: Future[TopicState] | None = None
         self._look_due_s = 0.0
         self._suspects: set[int] = set()  # partitions whose position the log refused
-        self._said_s: dict[str, float] = {}
+        self._monitor = Monitor(parts.rows.table.name, parts.log, parts.health, parts.clock)
 
     def run(self) -> None:
         """Start, work until asked to stop, commit what was read, leave.
@@ -110,16 +113,13 @@ class Pipeline:
         starts = {p: marker.next_offset(p) for p in marker.next}
         self._buffer = Buffer(parts.definition.stored_schema, DEAD_SCHEMA, starts)
         self._guard = TopicGuard(
-            parts.look, parts.log.topic, state.topic_id, parts.stop, parts.backoff()
+            parts.look, parts.log.topic, state.topic_id, parts.stop, parts.backoff(), parts.health
         )
         upkeep = Upkeep(self._settings.expire_every_commits, self._settings.keep_snapshots)
         self._flusher = Flusher(parts.rows, parts.dead, self._guard.check, parts.clock, upkeep)
         parts.log.assign(starts, state.topic_id)
         self._look_due_s = parts.clock.monotonic_s() + self._settings.topic_check_s
-        _LOG.info(
-            "table %s: epoch %d, %d partitions of topic %s from offset %d in all, %d rows seeded",
-            name, marker.epoch, len(starts), parts.log.topic, sum(starts.values()), seeded,
-        )  # fmt: skip
+        self._monitor.started(marker.epoch, starts, seeded)
 
     def step(self) -> None:
         """One turn: what has finished, what has come, what is due."""
@@ -138,6 +138,7 @@ class Pipeline:
         self._watch(now_s)
         self._flush_if_due(now_s)
         self._control_flow()
+        self._monitor.show(self._buffer, self._held, now_s)
 
     def _take_coming(self) -> None:
         """Admit and buffer what was being decoded; from then on the positions are behind it."""
@@ -168,7 +169,7 @@ class Pipeline:
                 return True
             except UnavailableError as error:
                 delay_s = backoff.next_s()
-                _LOG.warning("cannot start yet: %s; next attempt in %.2f s", error, delay_s)
+                self._monitor.cannot_start(error, delay_s)
             self._parts.stop.wait(delay_s)
         return False
 
@@ -212,16 +213,8 @@ class Pipeline:
             return
         report = self._flushing.result()
         self._flushing, self._held = None, (0, 0)
-        starts = {p: min(by_lane) for p, by_lane in report.marker.next.items()}
-        self._parts.log.hint(starts)
-        ends = self._parts.log.ends(list(starts))
-        _LOG.info(
-            "committed table=%s rows=%d dead_letters=%d duplicates=%d files=%d bytes=%d "
-            "duration_ms=%d lag=%d",
-            self._parts.rows.table.name, report.rows, report.dead_letters, report.duplicates,
-            report.files, report.size_bytes, round(report.duration_s * 1000),
-            sum(max(0, end - starts[p]) for p, end in ends.items()),
-        )  # fmt: skip
+        self._parts.log.hint({p: min(by_lane) for p, by_lane in report.marker.next.items()})
+        self._monitor.committed(report)
 
     def _control_flow(self) -> None:
         rows, size_bytes = self._held
@@ -229,9 +222,10 @@ class Pipeline:
         partitions = sorted(self._buffer.positions)
         if turn is Turn.PAUSE:
             self._parts.log.pause(partitions)
-            _LOG.warning("table %s: buffer is full, fetching pauses", self._parts.rows.table.name)
+            self._monitor.paused()
         elif turn is Turn.RESUME:
             self._parts.log.resume(partitions)
+            self._monitor.resumed()
 
     # -- the topic
 
@@ -240,7 +234,7 @@ class Pipeline:
             self._look_due_s = now_s
         if problem.trouble is Trouble.OUT_OF_RANGE and problem.partition is not None:
             self._suspects.add(problem.partition)
-        self._say(problem.text, now_s)
+        self._monitor.say(problem.text, now_s)
 
     def _watch(self, now_s: float) -> None:
         """Have the topic looked at when it is due, and act on what was seen."""
@@ -256,8 +250,9 @@ class Pipeline:
             self._guard.require(state.topic_id)
             self._take_new_partitions(state.partitions)
             self._resolve_suspects(now_s)
+            self._monitor.broker_answers()
         except UnavailableError as error:
-            self._say(str(error), now_s)
+            self._monitor.broker_away(error, now_s)
 
     def _take_new_partitions(self, partitions: tuple[int, ...]) -> None:
         if new := sorted(set(partitions) - set(self._buffer.positions)):
@@ -287,10 +282,3 @@ class Pipeline:
         self._parts.log.assign(positions, self._guard.topic_id)
         if self._flow.paused:
             self._parts.log.pause(sorted(positions))
-
-    def _say(self, text: str, now_s: float) -> None:
-        """Log a problem that may repeat with every poll, now and then."""
-        if now_s - self._said_s.get(text, -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
-            self._said_s = {t: s for t, s in self._said_s.items() if now_s - s < _SAY_AGAIN_S}
-            self._said_s[text] = now_s
-            _LOG.warning("topic %s: %s", self._parts.log.topic, text)

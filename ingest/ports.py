@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from contract.health import Code
 from contract.log import LogSource
 
 if TYPE_CHECKING:
@@ -67,16 +68,18 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """It is not in the table: it was never sent."""
+    """It is not in the table: it was never sent. `code`: one of `contract.health.STORAGE`."""
 
     reason: str
+    code: Code = Code.CATALOG_AWAY
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It may be in the table: look for its commit id before anything else."""
+    """It may be in the table: look for its commit id before anything else. `code` as above."""
 
     reason: str
+    code: Code = Code.CATALOG_AWAY
 
 
 CommitOutcome = Committed | Conflict | Unavailable | Unknown

@@ -65,7 +65,8 @@ class Lab:
         definition.write_text(TEXT.replace('topic = "trades"', f'topic = "{self.topic}"'))
         command = [sys.executable, "-m", "ingest", "--data-dir", str(self.home / "data")]
         command += ["--kafka", self.bootstrap, "--tables", str(definition)]
-        command += ["--topic-check-s", "0.3", "--flush-interval-s", "0.2", *flags]
+        command += ["--topic-check-s", "0.3", "--flush-interval-s", "0.2"]
+        command += ["--health-port", "0", *flags]
         with (self.home / f"log-{len(self.running)}").open("wb") as log:
             process = subprocess.Popen(command, cwd=ROOT, stderr=log, env=self._environment())
         self.running.append(process)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from contract.decode import Decoder
 from contract.definition import parse_definition
 from contract.duplicates import DuplicateFilter
+from contract.health import NO_HEALTH, Health
 from contract.lanes import lanes_of
 from contract.log import RawBatch
 from contract.marker import MARKER_KEY, Marker, find_marker, is_at_or_after
@@ -82,6 +83,7 @@ class World:
     clock: HandClock = field(default_factory=HandClock)
     rows: Storage = field(default_factory=lambda: Storage(DEFINITION.stored_schema))
     dead: Storage = field(default_factory=lambda: Storage(DEAD_SCHEMA))
+    health: Health = NO_HEALTH
     made: int = 0
     late_decoding: bool = False  # no batch is decoded before the next one was polled
     _expected: tuple[dict[int, list[Message | None]], Expected] | None = None
@@ -201,10 +203,13 @@ class Sidecar:
             clock=world.clock,
             backoff=self._backoff,
             stop=self.stop,
+            health=world.health,
         )
 
     def _writer_parts(self) -> WriterParts:
-        return WriterParts(self.world.next_id, self.stop, self._backoff(), self.failpoint)
+        return WriterParts(
+            self.world.next_id, self.stop, self._backoff(), self.failpoint, self.world.health
+        )
 
     def _backoff(self) -> Backoff:
         return Backoff(Random(1), 0.05, 1.0)
