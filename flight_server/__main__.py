@@ -15,6 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from contract import descriptors
 from contract.clock import SystemClock
 from contract.errors import HighwaterError
 from contract.logs import start_logging
@@ -51,6 +52,7 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
     except HighwaterError as error:
         sys.stderr.write(f"highwater serve: {error}\n")
         return 2
+    descriptors.raise_limit()
     stop = threading.Event()
     _stop_on_signals(stop)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

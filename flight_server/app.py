@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from contract import descriptors
 from contract.definition import load_definition
 from contract.errors import OperatorError
+from contract.health import Code, Conditions
+from contract.health_server import HealthServer, health_routes
 from flight_server.catalog import open_catalog
 from flight_server.lake.verify import LocalFileCheck
 from flight_server.live_table import RunningTable
@@ -32,7 +35,10 @@ _log = logging.getLogger(__name__)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1")
-_PURGE_S = 2.0
+_TICK_S = 2.0
+
+# Answers are exact whatever else holds: with one of these there are none.
+BLOCKING = frozenset({Code.STOPPING, Code.NO_VIEW})
 
 
 class Server:
@@ -51,7 +57,8 @@ class Server:
                 f"--host {settings.host} is not loopback, and this version has neither TLS nor "
                 "users: listen on 127.0.0.1"
             )
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._conditions = Conditions("serve", BLOCKING, clock)
+        _make(settings.data_dir)
         session = Session(settings.memory_limit_bytes, settings.cores or cores)
         catalog = open_catalog(settings)
         check = LocalFileCheck()
@@ -62,13 +69,22 @@ class Server:
             for name in settings.tables
         ]
         self._tables = {
-            f.definition.name: RunningTable(f.definition, f, catalog, settings, clock, boot_id)
+            f.definition.name: RunningTable(
+                f.definition,
+                f,
+                catalog,
+                settings,
+                clock,
+                boot_id,
+                self._conditions.of(f.definition.name),
+            )
             for f in frames
         }
         engine = Engine(session, frames, self._view, System(session.ctx, settings), check, clock)
+        self._health = HealthServer(settings.health_port, health_routes(self._document), clock)
         self._flight = self._listen(settings, engine, clock, new_id)
         self._stopped = threading.Event()
-        self._purging = threading.Thread(target=self._purge, name="purge", daemon=True)
+        self._ticking = threading.Thread(target=self._tick, name="tick", daemon=True)
 
     @property
     def port(self) -> int:
@@ -79,22 +95,35 @@ class Server:
         """Begin to follow catalog and log."""
         for table in self._tables.values():
             table.start()
-        self._purging.start()
+        self._ticking.start()
+        self._health.start()
 
     def stop(self) -> bool:
         """End running statements, seal the tail, let everything go; False: a thread hangs."""
         self._stopped.set()
+        self._conditions.of("").set(Code.STOPPING, "it was asked to stop")
         self._flight.shutdown()
         ended = [table.stop() for table in self._tables.values()]
+        self._health.stop()
         return all(ended)
 
     def _view(self, table: str) -> LakeView:
         return self._tables[table].view()
 
-    def _purge(self) -> None:
-        while not self._stopped.wait(_PURGE_S):
+    def _tick(self) -> None:
+        while not self._stopped.wait(_TICK_S):
             self._flight.purge_expired()
             give_back()
+            self._observe()
+
+    def _observe(self) -> None:
+        descriptors.check(self._conditions.of(""))
+        for table in self._tables.values():
+            table.observe()
+
+    def _document(self) -> dict[str, Any]:
+        self._observe()
+        return self._conditions.document()
 
     @staticmethod
     def _listen(
@@ -117,3 +146,10 @@ class Server:
             raise OperatorError(
                 f"port {settings.port} cannot be listened on: choose another with --port"
             ) from error
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperatorError(f"--data-dir {data_dir} cannot be made: {error.strerror}") from error

@@ -17,6 +17,9 @@ class ServeSettings(CommonSettings):
     port: int = setting(
         31337, doc="Port to listen on; 0 takes a free one", minimum=0, maximum=65535
     )
+    health_port: int = setting(
+        31338, doc="Port of /healthz and /readyz on loopback; 0 for none", minimum=0, maximum=65_535
+    )
     cores: int = setting(
         0, doc="Cores that one statement may use; 0 means all", minimum=0, maximum=1024
     )

@@ -33,7 +33,7 @@ _NOT_ALLOWED = (UnauthorizedError, ForbiddenError, AuthorizationExpiredError)
 
 
 class TableMissingError(UnavailableError):
-    """The catalog has no such table (any more)."""
+    """The catalog has no such table (any more), or no sidecar has taken it over yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ directory only; a view that has it mapped goes on reading it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from contract.errors import OperatorError
+from contract.errors import UnavailableError
+from contract.health import Code, storage_code
 from contract.table import LANES, Lane
 from flight_server.tail.aligned_ipc import write_file
 from flight_server.tail.chunk import (
@@ -41,6 +41,7 @@ from flight_server.tail.columns import (
     no_rows,
     tail_schema,
 )
+from flight_server.tail.room import FullError, locked, no_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,10 +65,6 @@ class Origin:
     boot_id: str
 
 
-class FullError(Exception):
-    """The files would grow beyond their cap, or the disk has no room: nothing was written."""
-
-
 class TailFiles:
     """The directory of one table's sealed segments. Any thread may call any method."""
 
@@ -79,7 +76,7 @@ class TailFiles:
         `boot_id`: changes with every start of the machine. `cap_bytes`: of all files together.
 
         Raises:
-            OperatorError: another process has it.
+            OperatorError: another process has it, or it can't be written.
         """
         self._directory = directory / definition.name
         self._definition = definition
@@ -90,8 +87,7 @@ class TailFiles:
         self._guard = threading.Lock()
         self._sizes: dict[str, int] = {}
         self._next_number = 1
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._lock_file = _locked(self._directory / "lock", definition.name)
+        self._lock_file = locked(self._directory, definition.name)
 
     @property
     def byte_count(self) -> int:
@@ -107,7 +103,7 @@ class TailFiles:
         """Write these open neighbours as one segment and map it; returns the sealed segment.
 
         Raises:
-            FullError: no room; nothing was written.
+            FullError: the cap is reached, or the disk takes no more; nothing was written.
         """
         rejects = concat([s.rejects.batch for s in segments])
         if rejects.num_rows:
@@ -129,7 +125,7 @@ class TailFiles:
             head = self._write(_name(number, None), rejects, about)
         except OSError as error:
             self.remove(number, None)
-            raise FullError from error
+            raise no_room(error) from error
         sealed = self._segment(number, ranges, tuple(chunks), head, segments[0].since_s)
         return replace(sealed, missing_below=joined_missing(segments))
 
@@ -188,7 +184,11 @@ class TailFiles:
 
     def _require_room(self, size: int) -> None:
         if self.byte_count + size > self._cap_bytes:
-            raise FullError
+            raise FullError(
+                Code.TAIL_FULL,
+                "the tail's files have reached their size limit: the tail goes on when a commit "
+                "of the ingest has covered some of it",
+            )
 
     def _segment(
         self,
@@ -236,7 +236,9 @@ class TailFiles:
             ranges = {int(p): (int(lo), int(hi)) for p, (lo, hi) in about["ranges"].items()}
             missing = {int(p): tuple(o) for p, o in about["missing_below"].items()}
             lanes = {lane: self._load_lane(number, lane, about) for lane in LANES}
-        except (OSError, pa.ArrowInvalid, ValueError, KeyError, TypeError):
+        except (OSError, pa.ArrowInvalid, ValueError, KeyError, TypeError) as error:
+            if storage_code(error) is Code.OUT_OF_DESCRIPTORS:
+                raise UnavailableError("no file descriptor is free for the tail's files") from error
             return None  # not ours, or not whole: the log has it all
         with self._guard:
             for part in (None, *LANES):
@@ -273,16 +275,3 @@ def _mapped(path: Path, schema: pa.Schema) -> tuple[pa.RecordBatch, Any]:
         raise ValueError("another schema")
     about = json.loads((reader.schema.metadata or {})[_KEY.encode()])
     return batch.replace_schema_metadata(None), about
-
-
-def _locked(path: Path, table: str) -> BinaryIO:
-    file = path.open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise OperatorError(
-            f"another server holds the tail files of table {table!r}: stop it, or give this one "
-            "another data directory"
-        ) from error
-    return file

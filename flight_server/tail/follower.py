@@ -199,10 +199,7 @@ class Follower:
         if index is None or index.open_bytes < self._limits.open_bytes:
             return True
         if self._health.full:
-            self._publisher.on_stall(
-                "the tail's files have reached their size limit: the tail goes on when a commit "
-                "of the ingest has covered some of it"
-            )
+            self._publisher.on_stall(self._health.full)
         else:
             self._publisher.on_tail(None)
         return False

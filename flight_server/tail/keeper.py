@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import HighwaterError, OperatorError
-from flight_server.tail.files import FullError
+from contract.health import NO_HEALTH, Code
+from flight_server.tail.room import FullError
 from flight_server.tail.trouble import recreated
 
 if TYPE_CHECKING:
     from contract.clock import Clock
+    from contract.health import Health
     from contract.log import LogSource
     from flight_server.tail.files import TailFiles
     from flight_server.view import ViewPublisher
 
 _LOG = logging.getLogger(__name__)
+_NO_ROOM = frozenset({Code.TAIL_FULL, Code.DISK_FULL, Code.DISK_FAILING, Code.OUT_OF_DESCRIPTORS})
 
 
 @dataclass(slots=True)
@@ -31,7 +34,7 @@ class LogHealth:
     answered_at_s: float = float("-inf")
     failing_since_s: float | None = None
     failure: str = ""
-    full: bool = False  # the last attempt to seal found no room
+    full: str = ""  # why the last attempt to seal found no room; empty: it found some
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Keeper:
         clock: Clock,
         health: LogHealth,
         limits: KeeperLimits | None = None,
+        conditions: Health = NO_HEALTH,
     ) -> None:
         self._source = log
         self._publisher = publisher
@@ -66,6 +70,7 @@ class Keeper:
         self._clock = clock
         self._health = health
         self._limits = limits or KeeperLimits()
+        self._conditions = conditions
         self._ends: dict[int, int] = {}
         self._turn = 0
         self._next_ends_s = self._next_identity_s = self._next_seal_s = clock.monotonic_s()
@@ -87,17 +92,28 @@ class Keeper:
         with self._files.busy:
             closing = self._publisher.close_segments(everything=everything)
             if not closing:
+                self._has_room()
                 return False
             try:
                 sealed = self._files.seal(closing, self._publisher.topic_id)
-            except FullError:
-                self._health.full = True
-                self._next_seal_s = self._clock.monotonic_s() + self._limits.full_retry_s
+            except FullError as error:
+                self._no_room(error)
                 return False
-            self._health.full = False
+            self._has_room()
             if not self._publisher.on_sealed(closing, sealed) and sealed.number is not None:
                 self._files.remove(sealed.number, None)
         return True
+
+    def _no_room(self, error: FullError) -> None:
+        self._health.full = str(error)
+        self._conditions.clear(*(_NO_ROOM - {error.code}))
+        self._conditions.set(error.code, str(error))
+        self._next_seal_s = self._clock.monotonic_s() + self._limits.full_retry_s
+
+    def _has_room(self) -> None:
+        if self._health.full:
+            self._health.full = ""
+            self._conditions.clear(*_NO_ROOM)
 
     def _ask_broker(self) -> None:
         now_s = self._clock.monotonic_s()
@@ -115,11 +131,13 @@ class Keeper:
                 return
         except HighwaterError as error:
             self._health.failure = str(error)
+            self._conditions.set(Code.BROKER_AWAY, str(error))
             if self._health.failing_since_s is None:
                 self._health.failing_since_s = now_s
             return
         self._health.answered_at_s = self._clock.monotonic_s()
         self._health.failing_since_s = None
+        self._conditions.clear(Code.BROKER_AWAY)
 
     def _check_identity(self) -> None:
         expected = self._publisher.topic_id

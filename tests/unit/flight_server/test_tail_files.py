@@ -12,7 +12,8 @@ import pytest
 from contract.errors import OperatorError
 from contract.table import LANES, Lane
 from flight_server.tail.aligned_ipc import write_file
-from flight_server.tail.files import FullError, TailFiles
+from flight_server.tail.files import TailFiles
+from flight_server.tail.room import FullError
 from tests.support.log_model import DEFINITION, Event, ModelLog, Poison
 from tests.support.view_model import ModelLake, Server, check, rows_of
 
