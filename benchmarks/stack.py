@@ -223,7 +223,8 @@ class Stack:
         raise RuntimeError(f"no good answer within {limit_s:g} s: {child.last_words()}")
 
     def _shared(self) -> list[str]:
-        return ["--data-dir", str(self.folder), "--kafka", self.kafka]
+        own = ["--data-dir", str(self.folder), "--health-port", "0"]
+        return [*own, "--kafka", self.kafka]
 
     def _clean(self) -> None:
         self._broker.stop()

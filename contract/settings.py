@@ -45,6 +45,7 @@ COMMANDS = (
     "serve",
     "sql",
     "verify",
+    "status",
 )
 CONFIG_ENV = "HIGHWATER_CONFIG"
 CONFIG_FILE = Path("highwater.toml")

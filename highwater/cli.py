@@ -37,6 +37,7 @@ COMMANDS = (
     Command("feed", "ingest.feeds.command", "trades for a topic: replay, live or synthetic"),
     Command("ingest", "ingest.__main__", "the sidecar: Kafka to Iceberg"),
     Command("serve", "flight_server.__main__", "the Flight SQL server"),
+    Command("status", "highwater.status", "are sidecar and server ready, and if not, why"),
     Command("sql", "highwater.sql", "ask the server and print the answer"),
     Command("verify", "highwater.verify.command", "check that table, dead letters and topic fit"),
 )

@@ -37,7 +37,12 @@ class DemoSettings:
     """Run broker, feed, sidecar and server on this machine, and show live answers."""
 
     data_dir: Path = common("data_dir")
-    port: int = setting(31337, doc="TCP port of the server", minimum=1, maximum=65_535)
+    port: int = setting(
+        31337,
+        doc="TCP port of the server; the next two are the health ports of server and sidecar",
+        minimum=1,
+        maximum=65_533,
+    )
     kafka_port: int = setting(9092, doc="TCP port of the broker", minimum=1, maximum=65_535)
     rate: float = setting(
         500.0, doc="Rate of the feed", unit="messages/s", minimum=1, maximum=100_000
@@ -53,6 +58,11 @@ class DemoSettings:
         20.0, doc="How long each part may take to stop", unit="s", minimum=1, maximum=600
     )
 
+    @property
+    def health_ports(self) -> tuple[int, int]:
+        """Of server and sidecar: the defaults where `port` is its default."""
+        return self.port + 1, self.port + 2
+
 
 def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """Run the demo until Ctrl-C, SIGTERM or the end of its time.
@@ -62,7 +72,8 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """
     settings = load(DemoSettings, "demo", argv, environ)
     require_free(settings.kafka_port, "--kafka-port")
-    require_free(settings.port, "--port")
+    for port in (settings.port, *settings.health_ports):
+        require_free(port, "--port")
     stopping = stop_on_signals()
     clock = SystemClock()
     with Children(settings.data_dir / "logs", clock, settings.stop_timeout_s) as children:
@@ -100,14 +111,16 @@ class _Demo:
         broker += ["--start-timeout-s", str(settings.start_timeout_s), "--create-topic", topic]
         self._children.start("broker", ["broker", *broker])
         # The server waits for topic and table by itself, so it may load while the broker does.
-        self._children.start("serve", ["serve", *shared, "--port", str(settings.port)])
+        serve_health, ingest_health = (str(port) for port in settings.health_ports)
+        ports = ["--port", str(settings.port), "--health-port", serve_health]
+        self._children.start("serve", ["serve", *shared, *ports])
         self._await("broker", "Apache Kafka with topic trades", self._topic_answers)
         # The sample as it is belongs into a table once; later starts go on with new passes of it.
         ends = topic_ends(self._kafka, TABLE, PARTITIONS, self._clock)
         originals = "--no-originals" if any(ends) else "--originals"
         feed = ["--kafka", self._kafka, "--topic", TABLE, "--rate", f"{settings.rate:g}"]
         self._children.start("feed", ["feed", "replay", *feed, "--loop", originals])
-        self._children.start("ingest", ["ingest", *shared])
+        self._children.start("ingest", ["ingest", *shared, "--health-port", ingest_health])
         self._await("serve", "the Flight SQL server", lambda: self._sql_answers("select 1"))
         question = f"select count(*) from {TABLE}"  # noqa: S608 - a constant
         self._await("ingest", "the table", lambda: self._sql_answers(question))

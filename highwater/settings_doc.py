@@ -18,6 +18,7 @@ SETTINGS = {
     "serve": "flight_server.config.ServeSettings",
     "sql": "highwater.sql.SqlSettings",
     "verify": "highwater.verify.config.VerifySettings",
+    "status": "highwater.status.StatusSettings",
 }
 _HEAD = """\
 # Settings

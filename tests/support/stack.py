@@ -74,6 +74,7 @@ class Stack:
         """Start `ingest` or `serve`; another `name` after a colon starts a second one."""
         module = {"ingest": "ingest", "serve": "flight_server"}[name.partition(":")[0]]
         own = ["--port", str(self.port)] if module == "flight_server" else []
+        own += ["--health-port=0"]
         log = (self.folder / f"{name.replace(':', '-')}.log").open("ab")
         with log:
             self._processes[name] = subprocess.Popen(
