@@ -10,6 +10,7 @@ import numpy as np
 from contract.decode import Decoder
 from contract.duplicates import CLOCK_START_US, DuplicateWindow, Remembered
 from contract.errors import UnavailableError
+from contract.health import NO_HEALTH, Health
 from contract.log import RawBatch
 from contract.marker import Marker, NextOffsets
 from contract.table import LANES, OFFSET, PARTITION
@@ -167,6 +168,7 @@ class Server:
     boot_id: str = "boot-1"
     cap_bytes: int = 10**9
     limits: FollowerLimits = field(default_factory=lambda: FollowerLimits(poll_messages=5))
+    conditions: Health = NO_HEALTH
 
     def __post_init__(self) -> None:
         self.start()
@@ -192,7 +194,13 @@ class Server:
             SMALL,
         )
         self.keeper = Keeper(
-            ModelSource(self.log), self.publisher, self.files, self.clock, health, KeeperLimits()
+            ModelSource(self.log),
+            self.publisher,
+            self.files,
+            self.clock,
+            health,
+            KeeperLimits(),
+            self.conditions,
         )
 
     def step(self, count: int = 1, pause_s: float = 0.0) -> None:
