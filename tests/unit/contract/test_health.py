@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ from contract.health import (
     set_storage,
     storage_code,
 )
+from flight_server import app as server_app
+from ingest import app as ingest_app
 from tests.support.failpoints import HandClock
 
 BLOCKING = frozenset({Code.STARTING, Code.BROKER_AWAY})
@@ -180,3 +184,15 @@ def test_nobody_needs_to_ask() -> None:
     nobody.set(Code.STARTING, "")
     nobody.clear(Code.STARTING)
     nobody.show({})
+
+
+def test_every_code_is_explained_to_operators() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `(\w+)` \| (\w*) *\| (\w*) *\|", page, re.MULTILINE)
+    blocking = {"ingest": ingest_app.BLOCKING, "serve": server_app.BLOCKING}
+
+    assert sorted(code for code, _, _ in explained) == sorted(code.value for code in Code)
+    for code, *words in explained:
+        for process, word in zip(blocking, words, strict=True):
+            if word:
+                assert (word == "blocks") == (Code(code) in blocking[process]), (code, process)
