@@ -112,6 +112,7 @@ class _Server(ThreadingMixIn, TCPServer):
     def __init__(self, address: tuple[str, int], handler: Any, clock: Clock) -> None:
         self._clock = clock
         self._free = threading.BoundedSemaphore(_REQUESTS_MAX)
+        self._keeping = threading.Lock()
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
         super().__init__(address, handler)  # closes everything if it can't listen
 
@@ -142,6 +143,7 @@ class _Server(ThreadingMixIn, TCPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
+            self._keep_spare()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away, or sent something else than HTTP, is not worth a line."""
@@ -153,8 +155,8 @@ class _Server(ThreadingMixIn, TCPServer):
             self._spare = None
 
     def _keep_spare(self) -> None:
-        if self._spare is None:
-            with suppress(OSError):
+        with self._keeping, suppress(OSError):
+            if self._spare is None:
                 self._spare = os.open(os.devnull, os.O_RDONLY)
 
 

@@ -19,9 +19,16 @@ _PREFIX = re.compile(r"^(?:DataFusion error: |Error during planning: |External e
 _PATH = re.compile(r"(?:file://|s3://)\S+|(?<![\w)])/(?:[\w.%=+@-]+/)+[\w.%=+@-]*")
 _WRITES = re.compile(r"\b(?:DDL|DML) not supported: \w+|COPY")
 _MISSING_DATA = re.compile(
-    r"Object (?:Store error|at location)|No such file|object store", re.IGNORECASE
+    r"Object (?:Store error|at location)|No such file|object store|Too many open files",
+    re.IGNORECASE,
 )
 _LIMIT = re.compile(r"Resources exhausted|Failed to allocate|memory limit", re.IGNORECASE)
+_DESCRIPTORS = re.compile(r"Too many open files|os error 24\b")
+_NO_FILE = "a data file of the pinned snapshot cannot be read; try again"
+_NO_DESCRIPTOR = (
+    "the server has no file descriptor free: try again in a moment; its operator can raise the "
+    "limit of open files"
+)
 _BUG = re.compile(r"Internal error|panicked|PanicException|Join Error", re.IGNORECASE)
 
 
@@ -33,7 +40,7 @@ def from_engine(error: BaseException) -> HighwaterError:
     if _LIMIT.search(text):
         return LimitError(f"the statement needs more memory than its share: {_clean(text)}")
     if _MISSING_DATA.search(text):
-        return UnavailableError("a data file of the pinned snapshot cannot be read; try again")
+        return UnavailableError(_NO_DESCRIPTOR if _DESCRIPTORS.search(text) else _NO_FILE)
     if _BUG.search(text):
         return BugError(_clean(text))
     if _WRITES.search(text):
