@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import adbc_driver_flightsql.dbapi as flight_sql
 from confluent_kafka import Producer
 
+from contract.errors import HighwaterError
+from highwater.status import document
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -50,6 +53,7 @@ class Stack:
     topic: str
     port: int = field(default_factory=free_port)
     tables: tuple[Path, ...] = ()
+    health_ports: dict[str, int] = field(default_factory=dict)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _connection: Any = None
 
@@ -93,6 +97,28 @@ class Stack:
             )
         if wait and module == "flight_server":
             wait_until(lambda: self._answers(name), lambda: f"no answer: {self.log(name)}")
+
+    def watched(self, name: str) -> str:
+        """The flag that opens the health endpoint of `name` on a port of its own."""
+        self.health_ports[name] = free_port()
+        return f"--health-port={self.health_ports[name]}"
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What `/readyz` of a watched process answers; its `codes` are those of the reasons."""
+        port = self.health_ports[name]
+        found = dict(document(f"http://127.0.0.1:{port}/readyz", name, timeout_s=10))
+        return found | {"codes": {reason["code"] for reason in found["reasons"]}}
+
+    def try_status(self, name: str) -> dict[str, Any]:
+        """The same; nothing but no codes while nobody answers."""
+        try:
+            return self.status(name)
+        except HighwaterError:
+            return {"ready": False, "codes": set(), "tables": {}}
+
+    def pid(self, name: str) -> int:
+        """The id of a process."""
+        return self._processes[name].pid
 
     def _answers(self, name: str) -> bool:
         assert self._processes[name].poll() is None, f"{name} ended: {self.log(name)}"
