@@ -8,11 +8,11 @@ BENCHMARKS := decode joint freshness ingest tail
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint bench clean lock proto
+.PHONY: help install demo test audit-long lint bench clean lock proto
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(STAMP) ## make .venv from requirements.lock (PYTHON=python3.12 chooses another Python)
 
@@ -30,6 +30,9 @@ demo: install ## broker, feed, sidecar and server with live answers (DEMO_SECOND
 
 test: lint ## lint, types, import contracts and all tests (TEST_ARGS=...)
 	$(BIN)/python -m pytest $(TEST_ARGS)
+
+audit-long: install ## ten minutes without a broker, and without a catalog
+	$(BIN)/python -m pytest tests/e2e/test_outages.py --outage-s 600 --outage-rate 20000 $(TEST_ARGS)
 
 lint: install ## lint, types and import contracts
 	$(BIN)/ruff check .

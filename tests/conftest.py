@@ -25,6 +25,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 _MARKED_FOLDERS = ("integration", "simulation", "conformance", "e2e")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long broker and catalog stay away in tests/e2e/test_outages.py, and at which rate."""
+    parser.addoption("--outage-s", type=float, default=60.0)
+    parser.addoption("--outage-rate", type=int, default=10_000, help="messages/s of each table")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test is marked by the folder that it lies in."""
     for item in items:
