@@ -19,16 +19,12 @@ _PREFIX = re.compile(r"^(?:DataFusion error: |Error during planning: |External e
 _PATH = re.compile(r"(?:file://|s3://)\S+|(?<![\w)])/(?:[\w.%=+@-]+/)+[\w.%=+@-]*")
 _WRITES = re.compile(r"\b(?:DDL|DML) not supported: \w+|COPY")
 _MISSING_DATA = re.compile(
-    r"Object (?:Store error|at location)|No such file|object store|Too many open files",
-    re.IGNORECASE,
+    r"Object (?:Store error|at location)|No such file|object store", re.IGNORECASE
 )
 _LIMIT = re.compile(r"Resources exhausted|Failed to allocate|memory limit", re.IGNORECASE)
-_DESCRIPTORS = re.compile(r"Too many open files|os error 24\b")
-_NO_FILE = "a data file of the pinned snapshot cannot be read; try again"
-_NO_DESCRIPTOR = (
-    "the server has no file descriptor free: try again in a moment; its operator can raise the "
-    "limit of open files"
-)
+# By the system's own numbers: a statement may hold any words.
+_DESCRIPTORS = re.compile(r"\(os error 2[34]\)")  # ENFILE, EMFILE
+_NO_ROOM = re.compile(r"\(os error (?:28|122)\)")  # ENOSPC, EDQUOT
 _BUG = re.compile(r"Internal error|panicked|PanicException|Join Error", re.IGNORECASE)
 
 
@@ -37,10 +33,10 @@ def from_engine(error: BaseException) -> HighwaterError:
     if isinstance(error, HighwaterError):
         return error
     text = str(error)
-    if _LIMIT.search(text):
-        return LimitError(f"the statement needs more memory than its share: {_clean(text)}")
+    if (exhausted := _exhausted(text)) is not None:
+        return exhausted
     if _MISSING_DATA.search(text):
-        return UnavailableError(_NO_DESCRIPTOR if _DESCRIPTORS.search(text) else _NO_FILE)
+        return UnavailableError("a data file of the pinned snapshot cannot be read; try again")
     if _BUG.search(text):
         return BugError(_clean(text))
     if _WRITES.search(text):
@@ -48,6 +44,20 @@ def from_engine(error: BaseException) -> HighwaterError:
     if "Statement not supported" in text:
         return RequestError(f"{_clean(text)}; settings belong to the session options of the client")
     return RequestError(_clean(text))
+
+
+def _exhausted(text: str) -> HighwaterError | None:
+    """The error for a resource that ran out; None if it was something else."""
+    if _DESCRIPTORS.search(text):
+        return UnavailableError(
+            "the server has no file descriptor free: try again in a moment; its operator can raise "
+            "the limit of open files"
+        )
+    if _NO_ROOM.search(text):
+        return LimitError("the disk has no room for what the statement spills: ask for less")
+    if _LIMIT.search(text):
+        return LimitError(f"the statement needs more memory than its share: {_clean(text)}")
+    return None
 
 
 def _clean(text: str) -> str:

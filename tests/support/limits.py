@@ -18,7 +18,8 @@ _FILES = resource.RLIMIT_NOFILE
 
 def descriptors(pid: int) -> set[int]:
     """The numbers of its open files."""
-    return {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    listed = list(Path(f"/proc/{pid}/fd").iterdir())
+    return {int(path.name) for path in listed if path.is_symlink()}  # not that of the listing
 
 
 @contextlib.contextmanager
