@@ -6,6 +6,7 @@ are exact, memory stays flat, the processes say what is away, and everything cat
 
 from __future__ import annotations
 
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(3_600)
 
+_LOG = logging.getLogger(__name__)
 MIB = 1024 * 1024
 ASK_EVERY_S = 0.5
 CATCH_UP_S = 600.0
@@ -164,6 +166,8 @@ def test_outages_at_full_rate_lose_nothing_and_catch_up(
 
     for seen in (without_broker, without_catalog):
         cuts = [row["cut"] for row in seen.rows]
+        mib = {name: [size // MIB for size in sizes[::10]] for name, sizes in seen.memory.items()}
+        _LOG.info("anonymous memory in MiB %s; cuts %s", mib, cuts[::10])
         assert cuts == sorted(cuts)
         assert not any(seen.late(seen.ready["ingest"]))
         assert all(seen.ready["serve"])

@@ -29,7 +29,7 @@ from tests.support.sidecar_world import DEFINITION, TEXT
 from tests.support.stack import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import pyarrow as pa
 
@@ -326,14 +326,19 @@ def stopped_without_a_broker(lab: Lab, broker: EmbeddedBroker) -> None:
     lab.wait_started(process)
     lab.produce([value("last")])
     url = f"http://127.0.0.1:{port}/readyz"
-    wait_for(lambda: document(url, "ingest", 5)["tables"]["trades"]["buffered_rows"] == 1)
+    wait_for(lambda: _buffered_rows(document(url, "ingest", 5)) == 1)
     broker.kill()
     process.send_signal(signal.SIGTERM)
     wait_for(lambda: document(url, "ingest", 5)["ready"] is False)
-    assert document(url, "ingest", 5)["reasons"][0]["code"] == "stopping"
+    reasons = document(url, "ingest", 5)["reasons"]
+    assert "stopping" in {reason["code"] for reason in reasons}
     assert process.wait(40) == UNEXPECTED
     assert "read again at the next start" in lab.log(process)
     assert lab.offsets() == list(range(40))
+
+
+def _buffered_rows(found: Mapping[str, Any]) -> int:
+    return int(found["tables"].get("trades", {}).get("buffered_rows", 0))
 
 
 def test_a_topic_that_does_not_exist_is_an_error_that_names_it(lab: Lab) -> None:
