@@ -154,12 +154,9 @@ def _answers(port: int) -> bool:
 
 @pytest.mark.parametrize("sent", [b"\r\n\r\n", b"\xff\x00\r\n\r\n", b"GET " + b"x" * 20_000])
 def test_what_is_not_http_does_no_harm(port: int, sent: bytes) -> None:
-    with raw(port, sent) as wrong:
+    with contextlib.suppress(OSError), raw(port, sent) as wrong:  # it may hang up at any time
         wrong.shutdown(socket.SHUT_WR)
-        try:
-            while wrong.recv(1_000):
-                pass
-        except ConnectionResetError:
+        while wrong.recv(1_000):
             pass
 
     assert get(port, "/healthz")[0] == 200
