@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from flight_server.server import HighwaterFlightServer
 from flight_server.statements import HandleBounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from contract.clock import Clock
     from flight_server.config import ServeSettings
@@ -58,16 +60,14 @@ class Server:
                 "users: listen on 127.0.0.1"
             )
         self._conditions = Conditions("serve", BLOCKING, clock)
-        _make(settings.data_dir)
         session = Session(settings.memory_limit_bytes, settings.cores or cores)
-        catalog = open_catalog(settings)
         check = LocalFileCheck()
         boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
         scratch_dir = settings.data_dir / "scratch"
-        frames = [
-            LiveTable(session.ctx, load_definition(name), scratch_dir, check)
-            for name in settings.tables
-        ]
+        definitions = [load_definition(name) for name in settings.tables]
+        with _written_below(settings.data_dir):
+            frames = [LiveTable(session.ctx, d, scratch_dir, check) for d in definitions]
+        catalog = open_catalog(settings)
         self._tables = {
             f.definition.name: RunningTable(
                 f.definition,
@@ -148,8 +148,12 @@ class Server:
             ) from error
 
 
-def _make(data_dir: Path) -> None:
+@contextmanager
+def _written_below(data_dir: Path) -> Iterator[None]:
+    """Make the directory, and say in one line if nothing can be written there."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise OperatorError(f"--data-dir {data_dir} cannot be made: {error.strerror}") from error
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise OperatorError(f"--data-dir {data_dir} cannot be written: {reason}") from error

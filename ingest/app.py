@@ -155,10 +155,13 @@ class Sidecar:
             catalog.close()
 
     def _catalog(self, health: Health) -> Catalog:
-        uri = self._settings.catalog_uri
-        if uri.startswith(_SQLITE):
-            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-        return self._patiently(lambda: open_catalog(self._settings), health)
+        def opened() -> Catalog:
+            uri = self._settings.catalog_uri
+            if uri.startswith(_SQLITE):
+                _make(Path(uri.removeprefix(_SQLITE)).parent)
+            return open_catalog(self._settings)
+
+        return self._patiently(opened, health)
 
     def _patiently(self, call: Callable[[], T], health: Health) -> T:
         """Call until the catalog answers; UnavailableError when asked to stop before."""
@@ -183,6 +186,15 @@ class Sidecar:
     def _writer_parts(self, health: Health) -> WriterParts:
         env = self._environment
         return WriterParts(env.ids, env.stop, self._backoff(), env.failpoint, health)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnavailableError(
+            f"the catalog's directory cannot be made: {error.strerror}"
+        ) from error
 
 
 def _settle(result: Future[None], job: Callable[[], None]) -> None:

@@ -11,6 +11,8 @@ import pytest
 from contract.errors import OperatorError, UnavailableError
 from contract.health import Code, Conditions
 from flight_server.app import BLOCKING
+from flight_server.app import Server as AppServer
+from flight_server.config import ServeSettings
 from flight_server.lake.pointer import TableMissingError
 from flight_server.refresher import Refresher
 from flight_server.tail import aligned_ipc
@@ -164,6 +166,19 @@ def test_a_tail_directory_that_cannot_be_made_needs_a_person(tmp_path: Path) -> 
 
     with pytest.raises(OperatorError, match=r"below --data-dir \(Not a directory\)"):
         TailFiles(tmp_path / "file", DEFINITION, "boot-1", 10**9)
+
+
+def test_a_start_on_a_full_disk_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("flight_server.lake.scan.pq.write_table", no_room)
+    settings = ServeSettings(data_dir=tmp_path / "data", port=0, health_port=0)
+
+    with pytest.raises(OperatorError, match=r"--data-dir .* cannot be written: No space left"):
+        AppServer(settings, ManualClock(), lambda: b"0" * 16, 1)
 
 
 def test_a_broker_that_is_away_is_said_and_taken_back(

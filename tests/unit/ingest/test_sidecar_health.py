@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from contract.errors import UnavailableError
 from contract.health import Conditions
-from ingest.app import BLOCKING
+from ingest.app import BLOCKING, Environment, Sidecar
+from ingest.config import IngestSettings
+from ingest.stop import Stop
 from tests.support.failpoints import HandClock, HeldWorker
 from tests.support.memory_table import Fault
 from tests.support.sidecar_world import POISON, World, trade
@@ -116,6 +122,30 @@ def test_rows_wait_for_their_dead_letters_and_say_so(watched: Watched) -> None:
 
     assert watched.seen == {"catalog_away"}
     watched.world.check()
+
+
+def test_a_start_on_a_full_disk_waits_for_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = WatchingClock()
+    stop = Stop(clock, 30.0)
+    settings = IngestSettings(data_dir=tmp_path / "data", health_port=0)
+    sidecar = Sidecar(settings, Environment(clock, Random(1), lambda: "id", stop))
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.extend(r["code"] for r in sidecar._conditions.document()["reasons"])
+        monkeypatch.undo()  # there is room
+
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    clock.look = look
+    monkeypatch.setattr(Path, "mkdir", no_room)
+    sidecar._catalog(sidecar._conditions.of("trades")).close()
+
+    assert set(seen) == {"disk_full", "starting"}
+    assert [r["code"] for r in sidecar._conditions.document()["reasons"]] == ["starting"]
 
 
 def test_a_full_buffer_is_said_and_does_not_end_readiness(watched: Watched) -> None:
