@@ -31,6 +31,7 @@ _REQUESTS_MAX = 4  # at once; further ones are hung up on
 _REQUEST_S = 1.0  # for a request to arrive, and for a reply to be taken
 _HEAD_BYTES_MAX = 8 * 1024
 _AFTER_FAILURE_S = 0.1
+_SPARES = 8  # descriptors; whoever waits for one may be faster than we are
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -60,7 +61,7 @@ def health_routes(document: Callable[[], Mapping[str, Any]]) -> dict[str, Callab
 class HealthServer:
     """Answers GET on a port of loopback from `start` to `stop`; port 0: nothing is opened.
 
-    It answers as well when the process is out of file descriptors: one is kept for that.
+    It answers as well when the process is out of file descriptors: a few are kept for that.
     """
 
     def __init__(self, port: int, routes: Mapping[str, Callable[[], Reply]], clock: Clock) -> None:
@@ -113,23 +114,24 @@ class _Server(ThreadingMixIn, TCPServer):
         self._clock = clock
         self._free = threading.BoundedSemaphore(_REQUESTS_MAX)
         self._keeping = threading.Lock()
-        self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
+        self._wanted = _SPARES
+        self._spares: list[int] = []
+        self._keep_spares()
         super().__init__(address, handler)  # closes everything if it can't listen
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept; with the spare descriptor where there is no other."""
-        try:
-            request = super().get_request()
-        except OSError:
-            if self._spare is None:
-                self._clock.sleep(_AFTER_FAILURE_S)  # the connection waits: no turn would rest
-                self._keep_spare()
-                raise
-            os.close(self._spare)
-            self._spare = None
-            return super().get_request()
-        self._keep_spare()
-        return request
+        """Accept; with a spare descriptor where there is no other."""
+        while True:
+            try:
+                request = super().get_request()
+            except OSError:
+                if not self._close_spare():
+                    self._clock.sleep(_AFTER_FAILURE_S)  # the connection waits: no turn would rest
+                    self._keep_spares()
+                    raise
+            else:
+                self._keep_spares()
+                return request
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer on a thread, or hang up if there are enough of them."""
@@ -147,21 +149,29 @@ class _Server(ThreadingMixIn, TCPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
-            self._keep_spare()
+            self._keep_spares()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away, or sent something else than HTTP, is not worth a line."""
 
     def server_close(self) -> None:
         super().server_close()
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
+        self._wanted = 0
+        while self._close_spare():
+            pass
 
-    def _keep_spare(self) -> None:
+    def _close_spare(self) -> bool:
+        """Whether there was one."""
+        with self._keeping:
+            if not self._spares:
+                return False
+            os.close(self._spares.pop())
+            return True
+
+    def _keep_spares(self) -> None:
         with self._keeping, suppress(OSError):
-            if self._spare is None:
-                self._spare = os.open(os.devnull, os.O_RDONLY)
+            while len(self._spares) < self._wanted:
+                self._spares.append(os.open(os.devnull, os.O_RDONLY))
 
 
 class _Request(BaseHTTPRequestHandler):
