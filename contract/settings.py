@@ -43,6 +43,7 @@ COMMANDS = (
     "feed synthetic",
     "ingest",
     "serve",
+    "simulate",
     "sql",
     "verify",
     "status",

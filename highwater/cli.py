@@ -38,6 +38,7 @@ COMMANDS = (
     Command("ingest", "ingest.__main__", "the sidecar: Kafka to Iceberg"),
     Command("serve", "flight_server.__main__", "the Flight SQL server"),
     Command("status", "highwater.status", "are sidecar and server ready, and if not, why"),
+    Command("simulate", "highwater.simulate.command", "both processes in virtual time, from seeds"),
     Command("sql", "highwater.sql", "ask the server and print the answer"),
     Command("verify", "highwater.verify.command", "check that table, dead letters and topic fit"),
 )

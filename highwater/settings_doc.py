@@ -16,6 +16,7 @@ SETTINGS = {
     "feed synthetic": "ingest.feeds.config.SyntheticSettings",
     "ingest": "ingest.config.IngestSettings",
     "serve": "flight_server.config.ServeSettings",
+    "simulate": "highwater.simulate.command.SimulateSettings",
     "sql": "highwater.sql.SqlSettings",
     "verify": "highwater.verify.config.VerifySettings",
     "status": "highwater.status.StatusSettings",

@@ -71,6 +71,7 @@ class Pipeline:
         self._settings = settings
         self._decoder = Decoder(parts.definition)
         self._flow = FlowControl(settings.buffer_rows_max, settings.buffer_bytes_max)
+        self._buffer = Buffer(parts.definition.stored_schema, DEAD_SCHEMA, {})
         # What the last poll brought and is still being decoded: not counted anywhere yet.
         self._coming: tuple[Fetched, Future[Decoded] | None] | None = None
         self._flushing: Future[FlushReport] | None = None
@@ -79,6 +80,11 @@ class Pipeline:
         self._look_due_s = 0.0
         self._suspects: set[int] = set()  # partitions whose position the log refused
         self._monitor = Monitor(parts.rows.table.name, parts.log, parts.health, parts.clock)
+
+    @property
+    def held_rows(self) -> int:
+        """Rows in memory, those of the flush under way included."""
+        return self._held[0] + self._buffer.rows
 
     def run(self) -> None:
         """Start, work until asked to stop, commit what was read, leave.
@@ -217,8 +223,8 @@ class Pipeline:
         self._monitor.committed(report)
 
     def _control_flow(self) -> None:
-        rows, size_bytes = self._held
-        turn = self._flow.update(rows + self._buffer.rows, size_bytes + self._buffer.size_bytes)
+        size_bytes = self._held[1] + self._buffer.size_bytes
+        turn = self._flow.update(self.held_rows, size_bytes)
         partitions = sorted(self._buffer.positions)
         if turn is Turn.PAUSE:
             self._parts.log.pause(partitions)

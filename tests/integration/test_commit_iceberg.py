@@ -22,6 +22,7 @@ from contract.errors import OperatorError, UnavailableError
 from contract.marker import MARKER_KEY, Marker
 from contract.settings import CommonSettings
 from contract.table import DEAD_SCHEMA
+from highwater.simulate.scheduler import SimulatedCrash
 from ingest.backoff import Backoff
 from ingest.commit import TableWriter, WriterParts
 from ingest.fsync_io import IO_IMPL
@@ -29,7 +30,7 @@ from ingest.iceberg_schema import RETRIES, dead_shape, rows_shape
 from ingest.iceberg_table import IcebergTable, open_catalog
 from ingest.ports import NOTHING_WRITTEN, Committed, Conflict, Head, Unknown
 from ingest.stop import Stop
-from tests.support.failpoints import CrashAt, SimulatedCrash
+from tests.support.failpoints import CrashAt
 from tests.support.sidecar_world import DEFINITION, POISON, TEXT, World, trade
 
 if TYPE_CHECKING:

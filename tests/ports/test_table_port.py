@@ -12,10 +12,10 @@ import pytest
 from contract.definition import parse_definition
 from contract.marker import Marker
 from contract.settings import CommonSettings
+from highwater.simulate.table import MemoryTable, Storage
 from ingest.iceberg_schema import rows_shape
 from ingest.iceberg_table import IcebergTable, open_catalog
 from ingest.ports import NOTHING_WRITTEN, Committed, Conflict, OffsetRange, Table
-from tests.support.memory_table import MemoryTable, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

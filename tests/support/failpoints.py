@@ -6,14 +6,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from highwater.simulate.scheduler import SimulatedCrash
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-
-
-class SimulatedCrash(BaseException):
-    """The process is gone: nobody may catch this and go on."""
 
 
 @dataclass

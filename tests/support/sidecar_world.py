@@ -17,14 +17,14 @@ from contract.lanes import lanes_of
 from contract.log import RawBatch
 from contract.marker import MARKER_KEY, Marker, find_marker, is_at_or_after
 from contract.table import DEAD_SCHEMA, TableDefinition
+from highwater.simulate.log import Log, Message, ScriptedLog
+from highwater.simulate.table import MemoryTable, Storage
 from ingest.backoff import Backoff
 from ingest.commit import TableWriter, WriterParts
 from ingest.config import IngestSettings
 from ingest.pipeline import Parts, Pipeline
 from ingest.stop import Stop
 from tests.support.failpoints import CrashAt, HandClock, InlineWorker, LateWorker
-from tests.support.memory_table import MemoryTable, Storage
-from tests.support.scripted_log import Log, Message, ScriptedLog
 
 if TYPE_CHECKING:
     import pyarrow as pa

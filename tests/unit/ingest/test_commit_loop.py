@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from contract.errors import OperatorError, UnavailableError
 from contract.marker import Marker
 from contract.table import DEAD_SCHEMA
+from highwater.simulate.table import Fault, MemoryTable, Storage
 from ingest.backoff import Backoff
 from ingest.commit import FencedError, TableWriter, WriterParts
 from ingest.ports import NOTHING_WRITTEN, Head
 from ingest.stop import Stop
 from tests.support.failpoints import HandClock
-from tests.support.memory_table import Fault, MemoryTable, Storage
 
 
 class Bench:

@@ -11,10 +11,10 @@ from contract.errors import OperatorError, UnavailableError
 from contract.log import LogProblem, Trouble
 from contract.marker import MARKER_KEY, Marker
 from contract.table import Lane
+from highwater.simulate.log import Log, Message
+from highwater.simulate.table import Fault
 from ingest.commit import FencedError
 from tests.support.failpoints import HeldWorker
-from tests.support.memory_table import Fault
-from tests.support.scripted_log import Log, Message
 from tests.support.sidecar_world import POISON, SETTINGS, World, offsets_of, trade, with_rules
 
 

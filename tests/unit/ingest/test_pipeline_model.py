@@ -10,15 +10,16 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import UnavailableError
+from highwater.simulate.scheduler import SimulatedCrash
+from highwater.simulate.table import Fault
 from ingest.commit import FencedError
-from tests.support.failpoints import CrashAt, HeldWorker, SimulatedCrash
-from tests.support.memory_table import Fault
+from tests.support.failpoints import CrashAt, HeldWorker
 from tests.support.sidecar_world import POISON, SETTINGS, Sidecar, World, trade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.scripted_log import Message
+    from highwater.simulate.log import Message
 
 PLACES = [
     f"{role}.{place}"

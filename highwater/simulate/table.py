@@ -53,6 +53,7 @@ class Snapshot:
     parent: int | None
     rows: pa.Table
     summary: Mapping[str, str]
+    sequence_number: int = 0
 
 
 @dataclass
@@ -66,12 +67,15 @@ class Storage:
     last_id: int = 0
     faults: deque[Fault] = field(default_factory=deque)
     written_files: int = 0
+    expired: dict[int, Snapshot] = field(default_factory=dict)
 
     def add(self, rows: pa.Table, marker: Marker | None) -> int:
         """Put a snapshot on top of the head; without a marker it is somebody else's."""
         self.last_id += 1
         summary = {} if marker is None else {MARKER_KEY: marker.to_json()}
-        self.snapshots[self.last_id] = Snapshot(self.last_id, self.head, rows, summary)
+        self.snapshots[self.last_id] = Snapshot(
+            self.last_id, self.head, rows, summary, self.last_id
+        )
         self.properties.update(summary)
         self.head = self.last_id
         return self.last_id
@@ -83,27 +87,26 @@ class Storage:
             yield found
             found = self.snapshots.get(found.parent) if found.parent is not None else None
 
-    def rows(self) -> pa.Table:
-        """All rows of the head, those of expired snapshots too."""
-        return pa.concat_tables([self.schema.empty_table(), *(s.rows for s in self.all())])
+    def rows(self, snapshot_id: int | None = None) -> pa.Table:
+        """All rows of the head (or of that snapshot), those of expired snapshots too."""
+        added = [s.rows for s in self.all(snapshot_id) if s.rows.num_rows]
+        return pa.concat_tables([self.schema.empty_table(), *added])
 
-    def all(self) -> list[Snapshot]:
-        """Every snapshot that was ever an ancestor of the head, oldest first."""
-        return [self.snapshots_ever[i] for i in self._line()]
-
-    def _line(self) -> list[int]:
-        line, at = [], self.head
+    def all(self, snapshot_id: int | None = None) -> list[Snapshot]:
+        """Every snapshot that was ever an ancestor of the head (or of that one), oldest first."""
+        line, at = [], self.head if snapshot_id is None else snapshot_id
         while at is not None:
-            line.append(at)
-            at = self.snapshots_ever[at].parent
+            line.append(self.snapshots[at] if at in self.snapshots else self.expired[at])
+            at = line[-1].parent
         return line[::-1]
 
-    @property
-    def snapshots_ever(self) -> dict[int, Snapshot]:
-        """Expired ones too: their rows stay in the table."""
-        return self.snapshots | self.expired
+    def has_summary_marker(self) -> bool:
+        """Whether an ancestor that is still known carries a marker."""
+        return any(MARKER_KEY in s.summary for s in self.ancestors())
 
-    expired: dict[int, Snapshot] = field(default_factory=dict)
+    def forget(self, snapshot_id: int) -> None:
+        """Expire a snapshot; its rows stay in the table."""
+        self.expired[snapshot_id] = self.snapshots.pop(snapshot_id)
 
 
 class MemoryTable:
@@ -120,6 +123,7 @@ class MemoryTable:
         self._on_call = on_call
 
     def head(self) -> Head:
+        """See `Table`."""
         self._on_call("head")
         self._fail_on(Fault.NO_HEAD)
         storage = self.storage
@@ -128,16 +132,18 @@ class MemoryTable:
             snapshot_id=storage.head,
             schema_id=0,
             marker=find_marker(summaries, storage.properties),
-            holds_rows=storage.rows().num_rows > 0,
+            holds_rows=any(s.rows.num_rows for s in storage.all()),
         )
 
     def write(self, rows: pa.Table) -> Written:
+        """See `Table`."""
         self._on_call("write")
         self._fail_on(Fault.NO_WRITE)
         self.storage.written_files += 1
         return Written(rows.num_rows, 1, rows.nbytes, (rows.cast(self.storage.schema),))
 
     def commit(self, written: Written, marker: Marker, expected: Head) -> CommitOutcome:
+        """See `Table`."""
         self._on_call("commit")
         storage = self.storage
         fault = storage.faults.popleft() if self._next_is(COMMIT_FAULTS) else None
@@ -154,8 +160,9 @@ class MemoryTable:
         return Unknown("scripted: landed") if fault is Fault.LANDED else Committed(snapshot_id)
 
     def read(self, head: Head, ranges: Sequence[OffsetRange], columns: Sequence[str]) -> pa.Table:
+        """See `Table`."""
         self._on_call("read")
-        rows = self.storage.rows()
+        rows = self.storage.rows(head.snapshot_id)
         partitions = rows.column(PARTITION).to_numpy()
         offsets = rows.column(OFFSET).to_numpy()
         wanted = np.zeros(rows.num_rows, dtype=bool)
@@ -167,13 +174,13 @@ class MemoryTable:
         return ordered.select(columns)
 
     def expire(self, keep_snapshots: int) -> int:
+        """See `Table`."""
         self._on_call("expire")
         ancestors = list(self.storage.ancestors())
         marked = next((i for i, s in enumerate(ancestors) if MARKER_KEY in s.summary), 0)
         old = ancestors[max(keep_snapshots, marked + 1) :]
         for snapshot in old:
-            self.storage.expired[snapshot.snapshot_id] = snapshot
-            del self.storage.snapshots[snapshot.snapshot_id]
+            self.storage.forget(snapshot.snapshot_id)
         return len(old)
 
     def _next_is(self, faults: Sequence[Fault]) -> bool:
