@@ -65,6 +65,15 @@ class Chunk:
             ]
         return tuple(taken)
 
+    def ends(self) -> dict[int, int]:
+        """The offset behind the last row of each partition that has rows."""
+        places = zip(
+            integers(self.batch, PARTITION).tolist(),
+            integers(self.batch, OFFSET).tolist(),
+            strict=True,
+        )
+        return {partition: offset + 1 for partition, offset in places}
+
     def is_covered_by(self, clip: Clip) -> bool:
         """Whether nothing of this chunk's range stays."""
         lanes = len(LANES) if self.lane is None else 1

@@ -78,8 +78,8 @@ class Held:
     @property
     def finished(self) -> bool:
         """Whether nothing in it is needed any more."""
-        no_rejects = self.rejects.covered or self.rejects.chunk.batch.num_rows == 0
-        return not self.chunks and no_rejects
+        # The dead letters' watermarks move with dead letters only: so ask for rows, not the range.
+        return not self.chunks and self.rejects.batch is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +279,8 @@ def _trimmed(
             if number is not None:
                 dropped += [Dropped(number, c.chunk.lane) for c in gone]
             continue
-        if held.rejects.chunk.batch.num_rows:
-            for partition, (_, hi) in held.segment.ranges.items():
-                dead_lo[partition] = max(dead_lo.get(partition, 0), hi)
+        for partition, end in held.rejects.chunk.ends().items():
+            dead_lo[partition] = max(dead_lo.get(partition, 0), end)
         if number is not None:
             dropped.append(Dropped(number, None))
     return tuple(kept)

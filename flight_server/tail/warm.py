@@ -67,7 +67,7 @@ def _continues(segment: Segment, ends: Mapping[int, int], next_offsets: NextOffs
 
 def _is_covered(segment: Segment, next_offsets: NextOffsets, dead_next: NextOffsets) -> bool:
     rejects = segment.rejects
-    if rejects.batch.num_rows and not rejects.is_covered_by(rejects.clip(dead_next)):
+    if rejects.cut(rejects.clip(dead_next)) is not None:
         return False
     return all(c.is_covered_by(c.clip(next_offsets)) for c in segment.chunks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -368,3 +369,30 @@ def test_the_threads_follow_and_stop_in_order(server: Server) -> None:
     assert index is not None
     assert index.open == ()
     check(server.publisher.current(), server.log)
+
+
+def test_a_segment_goes_when_its_rejects_are_dead_letters_whatever_else_it_spans(
+    serve: Callable[..., Server],
+) -> None:
+    """The dead letters' marker moves with dead letters only: it may never reach partition 1."""
+    log = ModelLog(entries={0: [], 1: []})
+    server = serve(log)
+    server.lake.commit({0: (0, 0, 0), 1: (0, 0, 0)})
+    server.refresh()
+    log.produce(0, Poison(log.now_us))
+    log.event(1, "a")
+    server.step(3)
+    server.lake.commit_all()
+    rows, dead = server.lake.now
+    assert dead.marker is not None
+    server.lake.history[-1] = (
+        rows,
+        replace(dead, marker=replace(dead.marker, next={0: (1, 1, 1), 1: (0, 0, 0)})),
+    )
+
+    server.refresh()
+
+    index = server.publisher.index()
+    assert index is not None
+    assert index.held == ()
+    assert server.publisher.restart_wanted() == ""
