@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from contract.marker import Marker, NextOffsets
     from flight_server.tail.chunk import Segment
     from flight_server.tail.index import Dropped, Held, TailIndex
+    from flight_server.tail.watermarks import Gaps
 
 __all__ = ["FreshnessLimits", "LakeLike", "State", "View", "ViewPublisher"]
 
@@ -106,6 +107,7 @@ class ViewPublisher(Generic[L]):
         self._lock = threading.Lock()
         self._lake: tuple[L, L | None] | None = None
         self.topic_id = ""  # of the topic that the tail is read from; empty before its first start
+        self.gaps: Gaps = ()  # of the marker that the tail was started with
         self._origin: Mapping[int, int] = {}
         self._index: TailIndex | None = None
         self._ends: Mapping[int, int] = {}
@@ -144,7 +146,9 @@ class ViewPublisher(Generic[L]):
                 self._no_view = "the tail of the log is being opened: try again in a moment"
                 return
             index = self._index.recut(self._next(self._index), dead_watermarks(dead))
-            self._restart = why_apart(index, lake.marker, self.topic_id, self._rules_digest)
+            self._restart = why_apart(
+                index, lake.marker, self.topic_id, self._rules_digest, self.gaps
+            )
             if self._restart:
                 self._no_view, self._view = self._restart, None
                 return
@@ -157,8 +161,10 @@ class ViewPublisher(Generic[L]):
         """What the refresher said last: the table, and its dead letters."""
         return self._lake
 
-    def on_start(self, topic_id: str, origin: Mapping[int, int], index: TailIndex) -> None:
-        """The tail begins anew with this index, read from this topic.
+    def on_start(
+        self, topic_id: str, origin: Mapping[int, int], index: TailIndex, gaps: Gaps = ()
+    ) -> None:
+        """The tail begins anew with this index, read from this topic; `gaps`: of its marker.
 
         `origin`: where partitions begin that the marker doesn't know. The lake may have changed
         since the index was made; then the publisher asks for another start.
@@ -166,7 +172,7 @@ class ViewPublisher(Generic[L]):
         with self._lock:
             if topic_id != self.topic_id:
                 self._cut, self._newest_us = {}, None  # of another topic: can't be compared
-            self.topic_id = topic_id
+            self.topic_id, self.gaps = topic_id, gaps
             self._origin = dict(origin)
             self._index = index
             self._restart = self._stall = ""

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from contract.table import TableDefinition
+    from flight_server.tail.watermarks import Gaps
 
 FORMAT = 1
 _KEY = "highwater.tail"
@@ -63,6 +64,7 @@ class Origin:
     topic_id: str
     rules_digest: str
     boot_id: str
+    gaps: Gaps
 
 
 class TailFiles:
@@ -99,7 +101,7 @@ class TailFiles:
         """Let another process have the directory; the files stay."""
         self._lock_file.close()
 
-    def seal(self, segments: Sequence[Segment], topic_id: str) -> Segment:
+    def seal(self, segments: Sequence[Segment], topic_id: str, gaps: Gaps = ()) -> Segment:
         """Write these open neighbours as one segment and map it; returns the sealed segment.
 
         Raises:
@@ -113,7 +115,7 @@ class TailFiles:
         with self._guard:
             number = self._next_number
             self._next_number += 1
-        about = self._description(segments, topic_id)
+        about = self._description(segments, topic_id, gaps)
         ranges = joined_ranges(segments)
         chunks = []
         try:
@@ -129,7 +131,9 @@ class TailFiles:
         sealed = self._segment(number, ranges, tuple(chunks), head, segments[0].since_s)
         return replace(sealed, missing_below=joined_missing(segments))
 
-    def _description(self, segments: Sequence[Segment], topic_id: str) -> dict[str, Any]:
+    def _description(
+        self, segments: Sequence[Segment], topic_id: str, gaps: Gaps
+    ) -> dict[str, Any]:
         """What stands in the files' metadata: JSON values only."""
         missing = joined_missing(segments)
         return {
@@ -138,20 +142,20 @@ class TailFiles:
             "topic_id": topic_id,
             "rules_digest": self._definition.rules_digest,
             "boot_id": self._boot_id,
+            "gaps": [list(gap) for gap in gaps],
             "ranges": {str(p): list(r) for p, r in joined_ranges(segments).items()},
             "missing_below": {str(p): list(o) for p, o in missing.items()},
             "rows": rows_by_lane(segments),
         }
 
-    def load(self, topic_id: str, since_s: float) -> list[Segment]:
+    def load(self, topic_id: str, since_s: float, gaps: Gaps = ()) -> list[Segment]:
         """The segments that are there, in log order; what can't be used is removed.
 
         A lane whose file is gone (it was trimmed) has no chunk. Whether the segments fit each
         other and a marker is for the caller to see.
         """
-        origin = Origin(
-            self._definition.topic, topic_id, self._definition.rules_digest, self._boot_id
-        )
+        topic, rules = self._definition.topic, self._definition.rules_digest
+        origin = Origin(topic, topic_id, rules, self._boot_id, gaps)
         with self._guard:
             self._sizes.clear()
         segments: list[Segment] = []
@@ -228,8 +232,9 @@ class TailFiles:
     def _load_one(self, number: int, origin: Origin, since_s: float) -> Segment | None:
         try:
             rejects, about = _mapped(self._directory / _name(number, None), DEAD_TAIL_SCHEMA)
+            gaps = tuple((int(p), int(lo), int(hi)) for p, lo, hi in about["gaps"])
             found = Origin(
-                about["topic"], about["topic_id"], about["rules_digest"], about["boot_id"]
+                about["topic"], about["topic_id"], about["rules_digest"], about["boot_id"], gaps
             )
             if about["format"] != FORMAT or found != origin:
                 return None

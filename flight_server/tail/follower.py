@@ -30,7 +30,7 @@ from flight_server.tail.columns import filter_rows, integers, tail_schema
 from flight_server.tail.index import TailIndex, TailLimits
 from flight_server.tail.trouble import Troubles, deleted, require_same, truncated
 from flight_server.tail.warm import fitting, seed
-from flight_server.tail.watermarks import dead_watermarks, watermarks
+from flight_server.tail.watermarks import dead_watermarks, gaps_of, watermarks
 from flight_server.view import LakeLike, ViewPublisher
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Follower:
         next_offsets = watermarks(marker, origin, origin)
         dead_next = dead_watermarks(dead)
         with self._files.busy:
-            found = self._files.load(topic_id, self._clock.monotonic_s())
+            found = self._files.load(topic_id, self._clock.monotonic_s(), gaps_of(marker))
             kept, positions = fitting(found, next_offsets, dead_next)
             self._require_in_range(positions)
             for segment in found:
@@ -172,7 +172,7 @@ class Follower:
                 dead_next=dead_next,
                 dead_lo={},
             ).with_sealed(kept)
-            self._publisher.on_start(topic_id, origin, index)
+            self._publisher.on_start(topic_id, origin, index, gaps_of(marker))
         self._set_positions(positions, next_offsets)
         self._source.assign(positions, topic_id)
         self._troubles.clear()

@@ -95,7 +95,7 @@ class Keeper:
                 self._has_room()
                 return False
             try:
-                sealed = self._files.seal(closing, self._publisher.topic_id)
+                sealed = self._files.seal(closing, self._publisher.topic_id, self._publisher.gaps)
             except FullError as error:
                 self._no_room(error)
                 return False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from contract.errors import OperatorError
 from contract.log import Trouble
-from flight_server.tail.watermarks import first_below
+from flight_server.tail.watermarks import first_below, gaps_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contract.table import TableDefinition
     from flight_server.tail.index import TailIndex
     from flight_server.tail.keeper import LogHealth
+    from flight_server.tail.watermarks import Gaps
 
 
 class Troubles:
@@ -83,12 +84,22 @@ def require_same(marker: Marker, topic: str, topic_id: str, definition: TableDef
         )
 
 
-def why_apart(index: TailIndex, marker: Marker | None, topic_id: str, rules_digest: str) -> str:
-    """Why this tail, cut by the marker, doesn't meet the lake; empty if it does."""
+def why_apart(
+    index: TailIndex, marker: Marker | None, topic_id: str, rules_digest: str, gaps: Gaps
+) -> str:
+    """Why this tail, cut by the marker, doesn't meet the lake; empty if it does.
+
+    `gaps`: those of the marker that the tail was started with.
+    """
     if marker is not None and marker.topic_id != topic_id:
         return "the table belongs to another topic than the tail"
     if marker is not None and marker.rules_digest != rules_digest:
         return "the table was written by another table definition than the tail"
+    if gaps_of(marker) != gaps:
+        return (
+            "messages were deleted from the topic before they were ingested, and the tail may have "
+            "taken later ones for repetitions of them: the log is read again"
+        )
     if low := first_below(index.next, index.lo):
         return (
             f"the table went back to offset {low[1]} of partition {low[0]}, where the tail "

@@ -28,6 +28,15 @@ class LakeLike(Protocol):
         ...
 
 
+Gaps = tuple[tuple[int, int, int], ...]  # partition, first offset, first offset after it
+
+
+def gaps_of(marker: Marker | None) -> Gaps:
+    """What the table will never hold. The duplicate rule is computed without it."""
+    gaps = marker.gaps if marker is not None else ()
+    return tuple((g.partition, g.from_offset, g.to_offset) for g in gaps)
+
+
 def first_below(next_offsets: NextOffsets, lo: NextOffsets) -> tuple[int, int, int] | None:
     """A partition whose watermarks lie below `lo`, as (partition, watermark, lo); else None."""
     for partition, floors in lo.items():
