@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from contract.errors import BugError, UnavailableError
 from contract.marker import is_at_or_after
 from flight_server.tail.freshness import FreshnessLimits, State, judged
-from flight_server.tail.trouble import why_apart
+from flight_server.tail.trouble import why_apart, why_behind
 from flight_server.tail.watermarks import (
     LakeLike,
     dead_watermarks,
@@ -276,10 +276,7 @@ class ViewPublisher(Generic[L]):
             return False
         cut = joined(index.next, index.hi)
         if not is_at_or_after(cut, self._cut):
-            self._view = None
-            self._no_view = (
-                "the log is being read again up to where earlier answers went: try again"
-            )
+            self._view, self._no_view = None, why_behind(self._cut, index.hi, self._ends, lake[0])
             return False
         view = View(
             lake=lake[0],

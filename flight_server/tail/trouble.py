@@ -9,14 +9,14 @@ from contract.log import Trouble
 from flight_server.tail.watermarks import first_below, gaps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from contract.log import LogProblem
-    from contract.marker import Marker
+    from contract.marker import Marker, NextOffsets
     from contract.table import TableDefinition
     from flight_server.tail.index import TailIndex
     from flight_server.tail.keeper import LogHealth
-    from flight_server.tail.watermarks import Gaps
+    from flight_server.tail.watermarks import Gaps, LakeLike
 
 
 class Troubles:
@@ -108,6 +108,17 @@ def why_apart(
     if any(index.dead_next.get(p, (0,))[0] < lo for p, lo in index.dead_lo.items()):
         return "the table of dead letters went back: the log is read again"
     return ""
+
+
+def why_behind(
+    answered: NextOffsets, hi: Mapping[int, int], ends: Mapping[int, int], lake: LakeLike
+) -> str:
+    """Why the tail, which is read up to `hi`, does not reach where earlier answers went."""
+    for partition, offsets in answered.items():
+        end = ends.get(partition)
+        if end is not None and hi.get(partition, 0) == end < max(offsets) and lake.marker:
+            return truncated(lake.marker.topic, partition, max(offsets), end)
+    return "the log is being read again up to where earlier answers went: try again"
 
 
 def recreated(topic: str, found: str, expected: str) -> str:
