@@ -162,11 +162,18 @@ class Flusher:
         written = self._dead.write(flush.drained.rejects)
         # After a crash the dead letters may be ahead of the rows, whose positions are read again.
         marker = self._dead.marker
-        next_offsets = {
+        reached = {
             p: (max(position, marker.next_offset(p)),) * len(LANES)
             for p, position in flush.drained.positions.items()
         }
-        self._dead.commit(written, replace(marker, next=next_offsets, rows=written.rows))
+        marker = replace(
+            marker,
+            next={**marker.next, **reached},
+            rows=written.rows,
+            # Stepped over here first: rejects that a reader has shown from there are gone now.
+            gaps=(*self._rows.marker.gaps, *flush.drained.gaps),
+        )
+        self._dead.commit(written, marker)
         self._expire(self._dead)
         return written
 

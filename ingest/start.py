@@ -85,9 +85,7 @@ def claim_dead(head: Head, table: str, rows: Marker) -> Marker:
     if old is None:
         _require_empty(head, table)
         start = {p: (rows.next_offset(p),) * len(LANES) for p in rows.next}
-        return replace(
-            rows, commit_id="", next=start, remembered={}, schema_id=head.schema_id, gaps=()
-        )
+        return replace(rows, commit_id="", next=start, remembered={}, schema_id=head.schema_id)
     if old.topic_id != rows.topic_id:
         raise _other_topic(old, table, rows.topic)
     if old.epoch >= rows.epoch:

@@ -12,7 +12,7 @@ from contract.log import LogProblem, Trouble
 from contract.marker import MARKER_KEY, Marker
 from contract.table import Lane
 from highwater.simulate.log import Log, Message
-from highwater.simulate.table import Fault
+from highwater.simulate.table import Fault, MemoryTable
 from ingest.commit import FencedError
 from tests.support.failpoints import HeldWorker
 from tests.support.sidecar_world import POISON, SETTINGS, World, offsets_of, trade, with_rules
@@ -453,3 +453,19 @@ def test_the_marker_remembers_the_newest_rows_only() -> None:
 
     medium = world.marker.remembered[0][Lane.MEDIUM]
     assert medium.from_offset == 26
+
+
+def test_the_dead_letters_note_a_gap_in_the_commit_that_steps_over_it() -> None:
+    """They are committed first: a reader may see them while the rows are still before the gap."""
+    world = a_world(10, settings=replace(SETTINGS, accept_gaps=True))
+    sidecar = world.sidecar().begin()
+    sidecar.catch_up()
+    world.log.append(0, POISON, trade("a"), POISON)
+    world.log.delete_before(0, 12)
+
+    sidecar.catch_up()
+
+    marker = MemoryTable(world.dead).head().marker
+    assert marker is not None
+    assert [(g.from_offset, g.to_offset) for g in marker.gaps] == [(10, 12)]
+    assert marker.next_offset(0) == 13
