@@ -121,6 +121,12 @@ class TableWriter:
         self._marker = self._land(written, commit_id, on_top_of)
         return self._marker
 
+    def check(self) -> None:
+        """See whether the table still is as this writer left it; raises as `commit` does, and
+        UnavailableError if the table does not answer.
+        """
+        self._require(self.table.head(), self.marker)
+
     def _land(self, written: Written, commit_id: str, make: MakeClaim) -> Marker:
         self._backoff.reset()
         while (landed := self._attempt(written, commit_id, make)) is None:

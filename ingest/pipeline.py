@@ -25,6 +25,7 @@ from ingest.flow import FlowControl, Turn
 from ingest.flush import Flush, Flusher, FlushReport, TopicGuard, Upkeep
 from ingest.monitor import Monitor
 from ingest.start import LogState, claim_dead, claim_rows, resolve_position, seed
+from ingest.table_watch import TableWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,6 +123,9 @@ class Pipeline:
             parts.look, parts.log.topic, state.topic_id, parts.stop, parts.backoff(), parts.health
         )
         upkeep = Upkeep(self._settings.expire_every_commits, self._settings.keep_snapshots)
+        self._table_watch = TableWatch(
+            parts.rows.check, parts.committer, self._settings.topic_check_s
+        )
         self._flusher = Flusher(parts.rows, parts.dead, self._guard.check, parts.clock, upkeep)
         parts.log.assign(starts, state.topic_id)
         self._look_due_s = parts.clock.monotonic_s() + self._settings.topic_check_s
@@ -143,6 +147,7 @@ class Pipeline:
             self._take_problem(problem, now_s)
         self._watch(now_s)
         self._flush_if_due(now_s)
+        self._table_watch.step(now_s, busy=self._flushing is not None)
         self._control_flow()
         self._monitor.show(self._buffer, self._held, now_s)
 

@@ -455,6 +455,42 @@ def test_the_marker_remembers_the_newest_rows_only() -> None:
     assert medium.from_offset == 26
 
 
+def test_an_idle_sidecar_finds_out_that_its_table_went_back() -> None:
+    """Nothing is committed any more, so no commit can find it out."""
+    world = a_world(10)
+    sidecar = world.sidecar().begin()
+    sidecar.catch_up()
+    world.rows.head = 1
+    assert world.marker.next_offset(0) < 10
+
+    with pytest.raises(OperatorError, match="changed from outside"):
+        sidecar.step(20)
+
+
+def test_an_idle_sidecar_finds_out_that_another_took_over() -> None:
+    world = a_world(4)
+    first = world.sidecar().begin()
+    first.catch_up()
+    world.sidecar().begin()
+
+    with pytest.raises(FencedError):
+        first.step(20)
+
+
+def test_a_table_that_does_not_answer_is_checked_again_later() -> None:
+    world = a_world(4)
+    sidecar = world.sidecar().begin()
+    sidecar.catch_up()
+    world.rows.faults.append(Fault.NO_HEAD)
+
+    sidecar.step(20)
+
+    assert not world.rows.faults
+    world.rows.head = 1
+    with pytest.raises(OperatorError, match="changed from outside"):
+        sidecar.step(20)
+
+
 def test_the_dead_letters_note_a_gap_in_the_commit_that_steps_over_it() -> None:
     """They are committed first: a reader may see them while the rows are still before the gap."""
     world = a_world(10, settings=replace(SETTINGS, accept_gaps=True))
