@@ -8,7 +8,7 @@ one assertion per commit, is all that is taken from it; the loop around it is `i
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
@@ -28,9 +28,10 @@ from pyiceberg.expressions import (
 )
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from contract.ancestry import marker_of
 from contract.errors import OperatorError, UnavailableError
 from contract.health import storage_code
-from contract.marker import MARKER_KEY, Marker, find_marker
+from contract.marker import MARKER_KEY, Marker
 from contract.table import OFFSET, PARTITION
 from ingest.fsync_io import IO_IMPL
 from ingest.iceberg_schema import (
@@ -215,29 +216,20 @@ class IcebergTable:
             return self._catalog.load_table(self.name)  # another sidecar was faster
 
     def _marker(self, table: LoadedTable) -> Marker | None:
-        summaries = [_summary(s) for s in _ancestors(table)]
-        marker = find_marker(summaries, table.properties)
-        copy = table.properties.get(MARKER_KEY)
-        if marker is None or copy is None or not any(s.get(MARKER_KEY) for s in summaries):
-            return marker
-        if not _is_explained(copy, marker, [_summary(s) for s in table.metadata.snapshots]):
-            raise OperatorError(
-                f"table {self.name}: property {MARKER_KEY} belongs to no snapshot that the table "
-                "knows, so it is unclear which messages are in it; if its newest snapshot is right "
-                "(after a roll-back, say), remove the property"
-            )
-        return marker
+        ancestors = list(_ancestors(table))
+        inside = {s.snapshot_id for s in ancestors}
+        others = [s for s in table.metadata.snapshots if s.snapshot_id not in inside]
+        return marker_of(
+            [_told(s) for s in ancestors],
+            [_told(s) for s in others],
+            table.properties,
+            stores_offsets=True,
+        )
 
     def _gone(self) -> OperatorError:
         return OperatorError(
             f"table {self.name} was dropped while the sidecar ran: start it again to fill a new one"
         )
-
-
-def _is_explained(copy: str, marker: Marker, known: Sequence[Mapping[str, str]]) -> bool:
-    """Whether the copy in the properties is the marker's, or one of a snapshot rolled back."""
-    commit_id = Marker.from_json(copy).commit_id
-    return commit_id == marker.commit_id or any(s.get(MARKER_KEY) == copy for s in known)
 
 
 def _ancestors(table: LoadedTable) -> Iterator[Snapshot]:
@@ -247,6 +239,17 @@ def _ancestors(table: LoadedTable) -> Iterator[Snapshot]:
         yield snapshot
         parent = snapshot.parent_snapshot_id
         snapshot = table.snapshot_by_id(parent) if parent is not None else None
+
+
+class _Told(NamedTuple):
+    """`Commit` of `contract.ancestry`."""
+
+    sequence_number: int
+    summary: Mapping[str, str]
+
+
+def _told(snapshot: Snapshot) -> _Told:
+    return _Told(snapshot.sequence_number or 0, _summary(snapshot))
 
 
 def _summary(snapshot: Snapshot) -> Mapping[str, str]:

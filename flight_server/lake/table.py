@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from contract.ancestry import marker_of
 from contract.errors import OperatorError, UnsupportedError
 from contract.table import OFFSET, PARTITION
-from flight_server.lake.ancestry import marker_of
 from flight_server.lake.evolution import (
     arrow_schema_of,
     check_readable,

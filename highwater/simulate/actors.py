@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contract.marker import MARKER_KEY
 from contract.table import LANES
 from highwater.simulate.faults import Fault, Reached
 from highwater.simulate.log import Message
@@ -75,12 +76,22 @@ class Supervisor:
         world, random = self._world, self._world.random
         while True:
             if not world.running:
-                if world.calm and world.sidecars and "--accept-gaps" in world.sidecars[-1].ended:
-                    world.plan.accept_gaps = True  # the operator has read it
+                if world.calm and world.sidecars:
+                    self._advise(world.sidecars[-1].ended)
                 world.start_sidecar(accept_gaps=world.plan.accept_gaps)
             if world.server is None:
                 world.start_server()
             world.scheduler.sleep(random.uniform(0.2, 1.2))
+
+    def _advise(self, said: str) -> None:
+        """Do what the last sidecar's last words ask for."""
+        if "--accept-gaps" in said:
+            self._world.plan.accept_gaps = True
+        elif "roll the table forward" in said:
+            rows = self._world.rows
+            wanted = rows.properties[MARKER_KEY]
+            found = [s for s in rows.snapshots.values() if s.summary.get(MARKER_KEY) == wanted]
+            rows.head = found[0].snapshot_id
 
 
 class Reader:

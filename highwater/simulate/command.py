@@ -39,13 +39,17 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
         for line in one.trace:
             print(line)
         result = one.result
+        _complain(result)
     else:
         result = _all(settings)
+    print(json.dumps(summary(result)))
+    return 1 if result.failures else 0
+
+
+def _complain(result: Result) -> None:
     for seed, failure in sorted(result.failures.items()):
         print(f"SIM_SEED={seed} {failure}", file=sys.stderr)
         print(f"  replay: highwater simulate --seed {seed} --trace", file=sys.stderr)
-    print(json.dumps(summary(result)))
-    return 1 if result.failures else 0
 
 
 def summary(result: Result) -> dict[str, object]:
@@ -80,6 +84,7 @@ def _all(settings: SimulateSettings) -> Result:
     said_s = clock.monotonic_s()
     for part in _parts(settings):
         total.add(part)
+        _complain(part)
         if clock.monotonic_s() - said_s >= _SAY_S:
             said_s = clock.monotonic_s()
             failed = f", {len(total.failures)} failed" if total.failures else ""

@@ -71,6 +71,7 @@ class Reached(Enum):
     TOPIC_OTHER = "sidecar stopped by a recreated topic"
     TRUNCATED = "sidecar stopped by a truncated log"
     MARKER_MISSED = "sidecar stopped without a marker"
+    COPY_REFUSED = "sidecar refused the copy of a marker that was rolled back"
     DUPLICATES = "duplicates dropped"
     DEAD_LETTERS = "dead letters committed"
     DEAD_LETTERS_SKIPPED = "dead letters not written twice"

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contract.errors import OperatorError
-from flight_server.lake.ancestry import marker_of
-from flight_server.lake.snapshot import SnapshotInfo
 from highwater.simulate.faults import Reached
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
     from contract.marker import Marker, NextOffsets
     from highwater.simulate.ports import Port
-    from highwater.simulate.table import Snapshot, Storage
+    from highwater.simulate.table import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +53,10 @@ class SimLake:
         version = (storage.head, len(storage.snapshots), tuple(sorted(storage.properties.items())))
         if self._known is not None and self._known[0] == version:
             return self._known[1]
-        ancestry = [_info(s) for s in storage.ancestors()]
-        inside = {s.snapshot_id for s in ancestry}
-        others = [_info(s) for s in storage.snapshots.values() if s.snapshot_id not in inside]
         try:
-            marker = marker_of(ancestry, others, storage.properties, stores_offsets=True)
+            marker = storage.marker()
         except OperatorError:
             self._port.world.reach(Reached.LAKE_UNREADABLE)
             raise
         self._known = version, SimSnapshot(self._name, storage.head, marker)
         return self._known[1]
-
-
-def _info(snapshot: Snapshot) -> SnapshotInfo:
-    return SnapshotInfo(
-        snapshot_id=snapshot.snapshot_id,
-        parent_id=snapshot.parent,
-        sequence_number=snapshot.sequence_number,
-        committed_at_ms=0,
-        operation="append",
-        summary=snapshot.summary,
-    )

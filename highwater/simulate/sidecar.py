@@ -29,6 +29,8 @@ _STOPPED_BY = {
     "ends at offset": Reached.TRUNCATED,
     "changed from outside": Reached.ROLLED_BACK,
     "lost its marker": Reached.MARKER_MISSED,
+    "with them its marker": Reached.MARKER_MISSED,
+    "does not hold": Reached.COPY_REFUSED,
     "holds rows but no marker": Reached.MARKER_MISSED,
     "--accept-gaps": Reached.GAP_REFUSED,
 }

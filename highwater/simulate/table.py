@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from contract.ancestry import marker_of
 from contract.errors import UnavailableError
-from contract.marker import MARKER_KEY, Marker, find_marker
+from contract.marker import MARKER_KEY, Marker
 from contract.table import OFFSET, PARTITION
 from ingest.ports import (
     CommitOutcome,
@@ -100,6 +101,13 @@ class Storage:
             at = line[-1].parent
         return line[::-1]
 
+    def marker(self) -> Marker | None:
+        """The marker that holds for the head. OperatorError if that is unclear."""
+        line = list(self.ancestors())
+        inside = {s.snapshot_id for s in line}
+        others = [s for s in self.snapshots.values() if s.snapshot_id not in inside]
+        return marker_of(line, others, self.properties, stores_offsets=True)
+
     def has_summary_marker(self) -> bool:
         """Whether an ancestor that is still known carries a marker."""
         return any(MARKER_KEY in s.summary for s in self.ancestors())
@@ -127,11 +135,10 @@ class MemoryTable:
         self._on_call("head")
         self._fail_on(Fault.NO_HEAD)
         storage = self.storage
-        summaries = [s.summary for s in storage.ancestors()]
         return Head(
             snapshot_id=storage.head,
             schema_id=0,
-            marker=find_marker(summaries, storage.properties),
+            marker=storage.marker(),
             holds_rows=any(s.rows.num_rows for s in storage.all()),
         )
 

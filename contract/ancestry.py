@@ -3,13 +3,14 @@
 The nearest summary of the ancestry wins. The property is a second copy, written in the same
 commit: it is older or newer than the truth after a rollback or a restore, and all that is left
 after a foreign tool expired the snapshot with the marker. Whatever cannot be told apart by what is
-still known of the ancestry is for the operator to decide.
+still known of the ancestry is for the operator to decide. Writer and reader ask the same function:
+whoever believed the copy of a commit that was rolled back would take its rows for written.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import OperatorError
 from contract.marker import MARKER_KEY, Marker, find_marker, is_at_or_after
@@ -17,15 +18,26 @@ from contract.marker import MARKER_KEY, Marker, find_marker, is_at_or_after
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from flight_server.lake.snapshot import SnapshotInfo
-
-
 FIRST_SEQUENCE_NUMBER = 1
 
 
+class Commit(Protocol):
+    """What must be known of a snapshot."""
+
+    @property
+    def sequence_number(self) -> int:
+        """Of the table's snapshots in the order of their commits; 0: unknown."""
+        ...
+
+    @property
+    def summary(self) -> Mapping[str, str]:
+        """What was written with it."""
+        ...
+
+
 def marker_of(
-    ancestry: Sequence[SnapshotInfo],
-    others: Iterable[SnapshotInfo],
+    ancestry: Sequence[Commit],
+    others: Iterable[Commit],
     properties: Mapping[str, str],
     *,
     stores_offsets: bool,
@@ -66,7 +78,7 @@ def marker_of(
     )
 
 
-def _check_property(marker: Marker, copy: Marker, known: Iterable[SnapshotInfo]) -> None:
+def _check_property(marker: Marker, copy: Marker, known: Iterable[Commit]) -> None:
     """A copy that is ahead of its summary must be the copy of a snapshot that is still known."""
     if copy.commit_id == marker.commit_id or is_at_or_after(marker.next, copy.next):
         return
@@ -77,11 +89,11 @@ def _check_property(marker: Marker, copy: Marker, known: Iterable[SnapshotInfo])
         )
 
 
-def _is_of_one(marker: Marker, snapshots: Iterable[SnapshotInfo]) -> bool:
+def _is_of_one(marker: Marker, snapshots: Iterable[Commit]) -> bool:
     return any(_commit_id(s) == marker.commit_id for s in snapshots)
 
 
-def _commit_id(snapshot: SnapshotInfo) -> str | None:
+def _commit_id(snapshot: Commit) -> str | None:
     try:
         return str(json.loads(snapshot.summary.get(MARKER_KEY, "null"))["commit_id"])
     except (ValueError, KeyError, TypeError):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from contract.ancestry import marker_of
 from contract.errors import OperatorError
 from contract.marker import MARKER_KEY
-from flight_server.lake.ancestry import marker_of
 from flight_server.lake.snapshot import SnapshotInfo
 from tests.support.lake_tables import a_marker
 
