@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contract.marker import MARKER_KEY
+from highwater.simulate.deferral import defer_lanes
 from highwater.simulate.faults import TERMINAL, Fault
 from highwater.simulate.scheduler import SimulatedCrash
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from highwater.simulate.table import Storage
     from highwater.simulate.world import World
 
 _PARTITIONS_MAX = 4
@@ -32,6 +34,7 @@ class Chaos:
             Fault.FOREIGN_EXPIRY: self._foreign_expiry,
             Fault.PROPERTY_LOST: self._property_lost,
             Fault.ROLLBACK: self._rollback,
+            Fault.DEFERRED_LANE: lambda: defer_lanes(world),
             Fault.SECOND_SIDECAR: self._second_sidecar,
             Fault.SIDECAR_STOP: self._sidecar_stop,
             Fault.SERVER_STOP: self._server_stop,
@@ -141,17 +144,23 @@ class Chaos:
         if not targets:
             return False
         rows.head = self._world.random.choice(targets).snapshot_id
+        if Fault.FOREIGN_EXPIRY in self._world.plan.events and self._world.random.random() < 0.5:
+            self._hide_markers(rows)
         return True
 
     def _marker_lost(self) -> bool:
         rows = self._world.rows
         if rows.head is None or not rows.rows().num_rows:
             return False
-        rows.add(rows.schema.empty_table(), None)
-        for snapshot in list(rows.ancestors())[1:]:
-            rows.forget(snapshot.snapshot_id)
+        self._hide_markers(rows)
         rows.properties.pop(MARKER_KEY, None)
         return True
+
+    def _hide_markers(self, storage: Storage) -> None:
+        """A foreign commit, and a foreign expiry of all that is below it."""
+        storage.add(storage.schema.empty_table(), None)
+        for snapshot in list(storage.ancestors())[1:]:
+            storage.forget(snapshot.snapshot_id)
 
     # -- the processes
 

@@ -63,6 +63,7 @@ def summary(result: Result) -> dict[str, object]:
         "views": result.views,
         "faults": {f.value: n for f, n in sorted(result.faults.items(), key=_value)},
         "reached": {r.value: n for r, n in sorted(result.reached.items(), key=_value)},
+        "trace_hash": f"{result.digest:016x}",
         "failures": sorted(result.failures),
     }
 

@@ -102,6 +102,12 @@ class Oracle:
         entries = self._entries.get(partition, [])
         return entries[offset] if offset < len(entries) else None
 
+    def event(self, partition: int, offset: int) -> Event:
+        """The event that stands there."""
+        entry = self.entry(partition, offset)
+        assert isinstance(entry, Event)
+        return entry
+
     def is_tombstone(self, partition: int, offset: int) -> bool:
         """Whether that message has no value."""
         entry = self.entry(partition, offset)

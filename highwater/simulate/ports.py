@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _TRIP_S = (0.001, 0.04)
 _SLOW_S = (0.5, 6.0)
+_SOON_S = (0.01, 0.15)
 _LATE_S = (0.2, 5.0)
 _GAP_S = (0.5, 3.0)
 
@@ -216,7 +217,8 @@ class SimTable:
                 world.reach(Reached.LATE_LANDED if landed else Reached.LATE_REFUSED)
                 world.note("catalog", f"{self.name} late commit: {outcome}")
 
-            world.scheduler.spawn(world.outside, land, world.random.uniform(*_LATE_S))
+            late_s = _LATE_S if world.random.random() < 0.5 else _SOON_S
+            world.scheduler.spawn(world.outside, land, world.random.uniform(*late_s))
             return Unknown("on its way")
         return None
 

@@ -32,6 +32,7 @@ class Result:
     faults: Counter[Fault] = field(default_factory=Counter)
     reached: Counter[Reached] = field(default_factory=Counter)
     failures: dict[int, str] = field(default_factory=dict)
+    digest: int = 0  # of all traces, in whatever order
 
     def add(self, other: Result) -> None:
         """Take in what another one did."""
@@ -44,6 +45,7 @@ class Result:
         self.faults += other.faults
         self.reached += other.reached
         self.failures |= other.failures
+        self.digest ^= other.digest
 
 
 @dataclass
@@ -51,7 +53,6 @@ class Run:
     """One seed's result with its trace."""
 
     result: Result
-    digest: str
     trace: list[str]
 
 
@@ -79,8 +80,9 @@ def simulate(seed: int, *, traced: bool = False) -> Run:
         faults=world.faults,
         reached=world.reached,
         failures={seed: failure} if failure else {},
+        digest=world.digest,
     )
-    return Run(result, world.digest, world.trace or [])
+    return Run(result, world.trace or [])
 
 
 def _play(world: World) -> None:
@@ -129,7 +131,12 @@ def _sidecar_says(world: World, words: str) -> bool:
 
 def _server_says(world: World, words: str) -> bool:
     server = world.server
-    return server is not None and server.view() is None and words in server.watch.why_none
+    if server is None:
+        return False
+    view = server.view()
+    if view is not None:  # its disk is full, so it reads nothing and can't find it out
+        return view.state is State.STALLED and "size limit" in view.reason
+    return words in server.watch.why_none
 
 
 def _table_arrived(world: World) -> bool:

@@ -58,9 +58,9 @@ class World:
         self._checks: ViewChecks | None = None
 
     @property
-    def digest(self) -> str:
+    def digest(self) -> int:
         """Of the whole trace: the same seed has the same one."""
-        return self._digest.hexdigest()
+        return int.from_bytes(self._digest.digest(), "big")
 
     @property
     def running(self) -> list[Sidecar]:
