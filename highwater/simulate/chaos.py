@@ -144,7 +144,8 @@ class Chaos:
         if not targets:
             return False
         rows.head = self._world.random.choice(targets).snapshot_id
-        if Fault.FOREIGN_EXPIRY in self._world.plan.events and self._world.random.random() < 0.5:
+        hidden = Fault.FOREIGN_EXPIRY in self._world.plan.events and MARKER_KEY in rows.properties
+        if hidden and self._world.random.random() < 0.5:
             self._hide_markers(rows)
         return True
 

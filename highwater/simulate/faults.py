@@ -136,7 +136,7 @@ class Plan:
         others = [f for f in Fault if f not in PER_CALL and f not in TERMINAL]
         poll = random.choice((3, 5, 8, 16))
         flush = random.choice((4, 8, 16))
-        small_cap = random.choice((60_000, 100_000))
+        small_cap = random.choice((40_000, 60_000, 100_000))
         events = [f for f in others if random.random() < share]
         if Fault.DEFERRED_LANE in events and Fault.RETENTION in events:
             events.remove(Fault.RETENTION)  # a gap has no lanes: it would lie about those ahead

@@ -1,0 +1,195 @@
+"""Faults that are put into the product on purpose, and faults that it has had: all must be found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from contract.marker import find_marker
+from contract.table import LANES
+from flight_server.tail.index import Held, TailIndex
+from flight_server.view import ViewPublisher
+from highwater.simulate.log import ScriptedLog
+from highwater.simulate.table import Storage
+from ingest.commit import TableWriter
+from ingest.flush import Flusher
+from ingest.ports import NOTHING_WRITTEN, Committed
+from ingest.table_watch import TableWatch
+
+if TYPE_CHECKING:
+    import pytest
+
+    from contract.log import Fetched
+    from contract.marker import Marker
+    from ingest.flush import Flush
+    from ingest.ports import Written
+
+Plant = Callable[["pytest.MonkeyPatch"], None]
+
+
+def cut_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
+    """The cut counts a message that was not read."""
+    from flight_server import view
+
+    real = view.joined
+    patch.setattr(
+        view, "joined", lambda n, hi: real(n, {p: end + 1 for p, end in hi.items()})
+    )
+
+
+def tail_is_trimmed_before_the_snapshot_is_published(patch: pytest.MonkeyPatch) -> None:
+    """Rows leave the tail as soon as somebody has heard of their commit."""
+    real = ViewPublisher.on_lake
+
+    def on_lake(self: Any, lake: Any, dead: Any) -> None:
+        if self._index is not None and self._view is not None and lake.marker is not None:
+            known = {p: o for p, o in lake.marker.next.items() if p in self._index.hi}
+            index: TailIndex = self._index.recut({**self._index.next, **known}, self._index.dead_next)
+            self._index, dropped = index.trim()
+            self._dropped += dropped
+            self._publish()
+        else:
+            real(self, lake, dead)
+
+    patch.setattr(ViewPublisher, "on_lake", on_lake)
+
+
+def commit_does_not_look_for_its_own_id(patch: pytest.MonkeyPatch) -> None:
+    """After an unknown outcome the same rows are sent again."""
+
+    def land(self: TableWriter, written: Written, _id: str, make: Any) -> Marker:
+        while True:
+            head = self._until_available(self.table.head)
+            base = self._marker
+            if base is not None and head.marker is not None and head.marker.epoch == base.epoch:
+                self._marker = replace(base, next=head.marker.next)
+            marker: Marker = make(replace(head, marker=base) if base and written.rows else head)
+            if isinstance(self.table.commit(written, marker, head), Committed):
+                return marker
+            self._wait("again")
+
+    patch.setattr(TableWriter, "_land", land)
+
+
+def position_is_the_last_message_plus_one(patch: pytest.MonkeyPatch) -> None:
+    """Control records at the end of a partition are never passed."""
+    real = ScriptedLog.poll
+
+    def poll(self: ScriptedLog, max_messages: int, timeout_s: float) -> Fetched:
+        fetched = real(self, max_messages, timeout_s)
+        batch = fetched.messages
+        last = dict(zip(batch.partitions, (o + 1 for o in batch.offsets), strict=True))
+        return replace(fetched, positions=last)
+
+    patch.setattr(ScriptedLog, "poll", poll)
+
+
+def duplicates_are_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
+    """The rule begins empty instead of with what the table holds."""
+    patch.setattr("ingest.pipeline.seed", lambda *_: 0)
+
+
+def server_forgets_duplicates_at_a_restart(patch: pytest.MonkeyPatch) -> None:
+    """The same in the server."""
+    patch.setattr("flight_server.tail.follower.seed", lambda duplicates, *_: duplicates.start({}))
+
+
+def epoch_does_not_fence(patch: pytest.MonkeyPatch) -> None:
+    """A sidecar writes on whoever has taken over the table."""
+    patch.setattr(TableWriter, "_require", lambda *_: None)
+
+
+def rows_are_committed_before_dead_letters(patch: pytest.MonkeyPatch) -> None:
+    """A crash in between loses the dead letters."""
+
+    def flush(self: Flusher, flush: Flush) -> Any:
+        drained = flush.drained
+        self._check_topic()
+        written = self._rows.write(drained.rows) if drained.rows.num_rows else NOTHING_WRITTEN
+        base = self._rows.marker
+        marker = self._rows.commit(
+            written,
+            replace(
+                base,
+                next=flush.next,
+                remembered=flush.remembered,
+                rows=written.rows,
+                dead_letters=drained.dead_letters,
+                tombstones=drained.tombstones,
+                duplicates=drained.duplicates,
+                gaps=(*base.gaps, *drained.gaps),
+            ),
+        )
+        letters = self._commit_dead(flush) if drained.rejects.num_rows else NOTHING_WRITTEN
+        return self._report(flush, marker, written, letters, 0.0)
+
+    patch.setattr(Flusher, "flush", flush)
+
+
+# Faults that the product has had.
+
+
+def dead_letters_go_back_after_a_crash(patch: pytest.MonkeyPatch) -> None:
+    """Their marker followed the rows' positions, which are read again."""
+
+    def commit_dead(self: Flusher, flush: Flush) -> Written:
+        written = self._dead.write(flush.drained.rejects)
+        back = {p: (o,) * len(LANES) for p, o in flush.drained.positions.items()}
+        self._dead.commit(written, replace(self._dead.marker, next=back, rows=written.rows))
+        return written
+
+    patch.setattr(Flusher, "_commit_dead", commit_dead)
+
+
+def rejects_hold_their_segment_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """A segment stayed until the dead letters' marker had passed all of its range."""
+
+    def finished(self: Held) -> bool:
+        no_rejects = self.rejects.covered or self.rejects.chunk.batch.num_rows == 0
+        return not self.chunks and no_rejects
+
+    patch.setattr(Held, "finished", property(finished))
+
+
+def tail_remembers_messages_of_a_gap(patch: pytest.MonkeyPatch) -> None:
+    """Rows were dropped as repetitions of messages that were never ingested."""
+    patch.setattr("flight_server.tail.trouble.gaps_of", lambda _marker: ())
+    patch.setattr("flight_server.tail.follower.gaps_of", lambda _marker: ())
+
+
+def idle_sidecar_does_not_look_at_its_table(patch: pytest.MonkeyPatch) -> None:
+    """A table that was rolled back while its topic was silent stayed behind."""
+    patch.setattr(TableWatch, "step", lambda *_, **__: None)
+
+
+def copy_of_a_marker_that_was_rolled_back_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """Rows that a rollback had taken away were never written again."""
+    patch.setattr(
+        Storage,
+        "marker",
+        lambda self: find_marker([s.summary for s in self.ancestors()], self.properties),
+    )
+
+
+def truncation_is_called_a_moment(patch: pytest.MonkeyPatch) -> None:
+    """A server whose log ends before earlier answers asked to try again for ever."""
+    patch.setattr("flight_server.view.why_behind", lambda *_: "try again")
+
+
+def gap_is_unknown_to_the_dead_letters(patch: pytest.MonkeyPatch) -> None:
+    """They stepped over it before the rows' marker noted it."""
+    real = Flusher._commit_dead
+
+    def commit_dead(self: Flusher, flush: Flush) -> Written:
+        kept = self._rows._marker
+        assert kept is not None
+        self._rows._marker = replace(kept, gaps=())
+        try:
+            return real(self, replace(flush, drained=replace(flush.drained, gaps=())))
+        finally:
+            self._rows._marker = kept
+
+    patch.setattr(Flusher, "_commit_dead", commit_dead)
+
+
