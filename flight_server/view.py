@@ -153,9 +153,8 @@ class ViewPublisher(Generic[L]):
                 self._no_view, self._view = self._restart, None
                 return
             self._index = index
-            if self._publish():
-                self._index, dropped = self._index.trim()
-                self._dropped += dropped
+            self._publish()
+            self._trim()
 
     def lake(self) -> tuple[L, L | None] | None:
         """What the refresher said last: the table, and its dead letters."""
@@ -202,6 +201,8 @@ class ViewPublisher(Generic[L]):
             if newest_us is not None:
                 self._newest_us = max(newest_us, self._newest_us or newest_us)
             self._publish()
+            if segment.is_below(self._index.next):
+                self._trim()  # nothing else would, until the next commit
 
     def on_ends(self, ends: Mapping[int, int]) -> None:
         """The log's ends as the broker tells them."""
@@ -250,9 +251,7 @@ class ViewPublisher(Generic[L]):
                 return False
             self._index = index
             self._publish()
-            # A marker may have covered some of it while it was written.
-            self._index, dropped = index.trim() if self._view else (index, ())
-            self._dropped += dropped
+            self._trim()  # a marker may have covered some of it while it was written
             return True
 
     def take_dropped(self) -> list[Dropped]:
@@ -260,6 +259,11 @@ class ViewPublisher(Generic[L]):
         with self._lock:
             dropped, self._dropped = self._dropped, []
             return dropped
+
+    def _trim(self) -> None:
+        if self._view is not None and self._index is not None:
+            self._index, dropped = self._index.trim()
+            self._dropped += dropped
 
     def _require_index(self) -> TailIndex:
         if self._index is None:
@@ -270,14 +274,14 @@ class ViewPublisher(Generic[L]):
         marker = self._lake[0].marker if self._lake else None
         return watermarks(marker, self._origin, index.hi)
 
-    def _publish(self) -> bool:
+    def _publish(self) -> None:
         index, lake = self._index, self._lake
         if index is None or lake is None or self._restart:
-            return False
+            return
         cut = joined(index.next, index.hi)
         if not is_at_or_after(cut, self._cut):
             self._view, self._no_view = None, why_behind(self._cut, index.hi, self._ends, lake[0])
-            return False
+            return
         view = View(
             lake=lake[0],
             dead=lake[1],
@@ -297,4 +301,3 @@ class ViewPublisher(Generic[L]):
         self._cut = cut
         state, reason = judged(view, self._limits, self._stall)
         self._view = replace(view, state=state, reason=reason)
-        return True

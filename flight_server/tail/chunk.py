@@ -120,6 +120,13 @@ class Segment:
     closed: bool = False
     missing_below: NextOffsets = field(default_factory=dict)
 
+    def is_below(self, next_offsets: NextOffsets) -> bool:
+        """Whether these watermarks lie at or above the end of all of it."""
+        return all(
+            end <= min(next_offsets.get(partition, NOTHING_YET))
+            for partition, (_, end) in self.ranges.items()
+        )
+
 
 def open_segment(
     ranges: Ranges,

@@ -396,3 +396,18 @@ def test_a_segment_goes_when_its_rejects_are_dead_letters_whatever_else_it_spans
     assert index is not None
     assert index.held == ()
     assert server.publisher.restart_wanted() == ""
+
+
+def test_what_is_read_after_its_commit_is_not_kept(server: Server) -> None:
+    """The sidecar was faster, and the topic is silent: no later commit would take it away."""
+    for i in range(3):
+        server.log.event(0, f"more-{i}")
+    server.lake.commit_all()
+    server.refresh()
+
+    server.follower.step()
+
+    index = server.publisher.index()
+    assert index is not None
+    assert index.held == ()
+    assert server.publisher.current().cut == {0: (13, 13, 13)}
