@@ -31,11 +31,18 @@ class Owner:
         self.dead = False
 
 
+def _gate() -> threading.Lock:
+    """Closed: who acquires it waits for one release, which may come first."""
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
 class _Carrier:
     """A thread that runs one fiber after another."""
 
     def __init__(self) -> None:
-        self.gate = threading.Semaphore(0)
+        self.gate = _gate()
         self.job: Callable[[], _Carrier | _Main] | None = None
         threading.Thread(target=self._run, name="fiber", daemon=True).start()
 
@@ -60,7 +67,7 @@ class _Main:
     """The thread that called `run`."""
 
     def __init__(self) -> None:
-        self.gate = threading.Semaphore(0)
+        self.gate = _gate()
 
 
 class Scheduler:

