@@ -23,12 +23,7 @@ from contract.errors import BugError, UnavailableError
 from contract.marker import is_at_or_after
 from flight_server.tail.freshness import FreshnessLimits, State, judged
 from flight_server.tail.trouble import why_apart, why_behind
-from flight_server.tail.watermarks import (
-    LakeLike,
-    dead_watermarks,
-    joined,
-    watermarks,
-)
+from flight_server.tail.watermarks import LakeLike, dead_watermarks, joined, watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

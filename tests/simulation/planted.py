@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from contract.marker import find_marker
 from contract.table import LANES
-from flight_server.tail.index import TailIndex
 from flight_server.tail.watermarks import joined
 from flight_server.view import ViewPublisher
 from highwater.simulate.log import ScriptedLog
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from contract.log import Fetched
     from contract.marker import Marker
+    from flight_server.tail.index import TailIndex
     from ingest.flush import Flush
     from ingest.ports import Written
 

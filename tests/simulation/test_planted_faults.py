@@ -35,7 +35,7 @@ PURPOSE: dict[Plant, tuple[tuple[Fault, ...], str]] = {
     planted.epoch_does_not_fence: ((Fault.SECOND_SIDECAR,), ""),
     planted.rows_are_committed_before_dead_letters: ((Fault.POISON,), "no dead letters"),
 }
-# What the simulation has found in the product, as the undoing of its repair. Three more are too rare
+# What the simulation has found in the product, as the undoing of its repair. Others are too rare
 # for a search in each test run; each has a test of its own beside the code.
 FOUND: dict[Plant, tuple[tuple[Fault, ...], str]] = {
     planted.dead_letters_go_back_after_a_crash: ((Fault.POISON, Fault.SIDECAR_CRASH), "after"),
