@@ -38,7 +38,10 @@ class IngestSettings(CommonSettings):
         0.1, doc="Longest wait for messages", unit="s", minimum=0.001, maximum=1.0
     )
     topic_check_s: float = setting(
-        5.0, doc="Time between looks at the topic's id and partitions", unit="s", minimum=0.1
+        5.0,
+        doc="Time between looks at the topic, and at the table while nothing is committed",
+        unit="s",
+        minimum=0.1,
     )
     retry_first_s: float = setting(
         0.05, doc="First wait before a failed commit is tried again", unit="s", minimum=0.001
