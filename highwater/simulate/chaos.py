@@ -127,6 +127,8 @@ class Chaos:
         storage = self._world.random.choice((self._world.rows, self._world.dead))
         if MARKER_KEY not in storage.properties:
             return False
+        if storage.last_id % 2:
+            self._hide_markers(storage)
         for snapshot in list(storage.ancestors())[1:]:
             storage.forget(snapshot.snapshot_id)
         return True
