@@ -140,10 +140,13 @@ class Plan:
         events = [f for f in others if random.random() < share]
         if Fault.DEFERRED_LANE in events and Fault.RETENTION in events:
             events.remove(Fault.RETENTION)  # a gap has no lanes: it would lie about those ahead
+        terminal = random.choice(TERMINAL) if random.random() < 0.12 else None
+        if terminal is Fault.TRUNCATION and Fault.DEFERRED_LANE in events:
+            events.remove(Fault.DEFERRED_LANE)  # found out at the next start only
         return Plan(
             rates=rates,
             events=tuple(events),
-            terminal=random.choice(TERMINAL) if random.random() < 0.12 else None,
+            terminal=terminal,
             chaos_s=random.uniform(6.0, 20.0),
             messages=random.choice((20, 40, 60, 90)),
             partitions=random.choice((1, 1, 2, 3)),
