@@ -185,9 +185,17 @@ def joined_ranges(segments: Sequence[Segment]) -> dict[int, tuple[int, int]]:
 
 
 def joined_missing(segments: Sequence[Segment]) -> NextOffsets:
-    """`missing_below` of these neighbours together."""
+    """`missing_below` of these neighbours together.
+
+    One that was covered between them may have been trimmed: the whole lacks its rows as well.
+    """
     missing: dict[int, NextByLane] = {}
+    ends: dict[int, int] = {}
     for segment in segments:
+        for partition, (lo, hi) in segment.ranges.items():
+            if ends.get(partition, lo) != lo:
+                missing[partition] = (lo,) * len(LANES)
+            ends[partition] = hi
         for partition, offsets in segment.missing_below.items():
             before = missing.get(partition, NOTHING_YET)
             missing[partition] = tuple(map(max, before, offsets))

@@ -411,3 +411,31 @@ def test_what_is_read_after_its_commit_is_not_kept(server: Server) -> None:
     assert index is not None
     assert index.held == ()
     assert server.publisher.current().cut == {0: (13, 13, 13)}
+
+
+def test_a_sealed_range_does_not_hide_what_was_trimmed_in_its_middle(
+    serve: Callable[..., Server],
+) -> None:
+    """A rollback below it, and a start on the files: the rows in the hole are in neither."""
+    log = ModelLog(entries={0: [], 1: []})
+    server = serve(log)
+    server.lake.commit({0: (0, 0, 0), 1: (0, 0, 0)})
+    server.refresh()
+    for partition, count in ((0, 1), (1, 3), (1, 1)):
+        for i in range(count):
+            log.event(partition, f"{partition}-{log.end(partition)}-{i}")
+        server.step()
+    server.lake.commit({0: (0, 0, 0), 1: (4, 4, 4)})
+    server.refresh()
+    log.event(1, "last")
+    server.step()
+    server.seal_all()
+    index = server.publisher.index()
+    assert index is not None
+    assert [dict(h.segment.ranges) for h in index.sealed] == [{0: (0, 1), 1: (0, 5)}]
+
+    server.files.close()
+    server.lake.roll_back(1)
+    server.start()
+
+    check(server.settle(), log)
