@@ -55,6 +55,7 @@ REGRESSIONS = {
     10: "an idle sidecar did not see that its table was rolled back",
     1255: "a log that ends before earlier answers was called a moment",
     2241: "what was read after its commit was kept",
+    8715: "a sealed file hid what was trimmed in its middle",
     3262: "the copy of a marker that was rolled back was believed",
 }
 
