@@ -275,7 +275,7 @@ class ViewPublisher(Generic[L]):
             return
         cut = joined(index.next, index.hi)
         if not is_at_or_after(cut, self._cut):
-            self._view, self._no_view = None, why_behind(self._cut, index.hi, self._ends, lake[0])
+            self._view, self._no_view = None, why_behind(self._cut, cut, self._ends, lake[0])
             return
         view = View(
             lake=lake[0],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from contract.errors import OperatorError
 from contract.log import Trouble
-from flight_server.tail.watermarks import first_below, gaps_of
+from flight_server.tail.watermarks import NOTHING_YET, first_below, gaps_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,12 +111,12 @@ def why_apart(
 
 
 def why_behind(
-    answered: NextOffsets, hi: Mapping[int, int], ends: Mapping[int, int], lake: LakeLike
+    answered: NextOffsets, cut: NextOffsets, ends: Mapping[int, int], lake: LakeLike
 ) -> str:
-    """Why the tail, which is read up to `hi`, does not reach where earlier answers went."""
+    """Why lake and tail, which reach up to `cut`, do not reach where earlier answers went."""
     for partition, offsets in answered.items():
-        end = ends.get(partition)
-        if end is not None and hi.get(partition, 0) == end < max(offsets) and lake.marker:
+        end = ends.get(partition, max(offsets))
+        if max(cut.get(partition, NOTHING_YET)) >= end < max(offsets) and lake.marker:
             return truncated(lake.marker.topic, partition, max(offsets), end)
     return "the log is being read again up to where earlier answers went: try again"
 
