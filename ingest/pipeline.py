@@ -115,7 +115,7 @@ class Pipeline:
         )
         dead = parts.dead.claim(lambda head: claim_dead(head, parts.dead.table.name, marker))
         duplicates = DuplicateFilter(parts.definition)
-        seeded = seed(duplicates, parts.definition, parts.rows.table)
+        seeded = seed(duplicates, parts.definition, parts.rows.table, marker)
         self._admission = Admission(parts.definition, duplicates, marker, dead)
         starts = {p: marker.next_offset(p) for p in marker.next}
         self._buffer = Buffer(parts.definition.stored_schema, DEAD_SCHEMA, starts)

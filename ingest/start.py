@@ -213,12 +213,16 @@ def _nothing_remembered(next_by_lane: NextByLane) -> RememberedByLane:
     return tuple(Remembered(offset, CLOCK_START_US) for offset in next_by_lane)
 
 
-def seed(duplicates: DuplicateFilter, definition: TableDefinition, table: Table) -> int:
-    """Bring the filter to where the table's marker stands, from its rows; how many were read."""
+def seed(
+    duplicates: DuplicateFilter, definition: TableDefinition, table: Table, marker: Marker
+) -> int:
+    """Bring the filter to where the claimed marker stands, from its rows; how many were read.
+
+    Raises FencedError if the table has another one by now: its rows are not those before ours.
+    """
     head = table.head()
-    marker = head.marker
-    if marker is None:
-        raise OperatorError(f"table {table.name} has no marker")
+    if head.marker is None or head.marker.commit_id != marker.commit_id:
+        raise FencedError(f"another sidecar took over table {table.name} while this one started")
     duplicates.start(marker.remembered)
     ranges = [
         OffsetRange(p, min(r.from_offset for r in by_lane), max(marker.next[p]))

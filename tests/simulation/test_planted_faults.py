@@ -56,6 +56,7 @@ REGRESSIONS = {
     1255: "a log that ends before earlier answers was called a moment",
     2241: "what was read after its commit was kept",
     8715: "a sealed file hid what was trimmed in its middle",
+    13719: "a sidecar seeded the duplicate rule from what another one had committed",
     19822: "a truncated log was called a moment while the disk was full",
     3262: "the copy of a marker that was rolled back was believed",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -505,3 +506,24 @@ def test_the_dead_letters_note_a_gap_in_the_commit_that_steps_over_it() -> None:
     assert marker is not None
     assert [(g.from_offset, g.to_offset) for g in marker.gaps] == [(10, 12)]
     assert marker.next_offset(0) == 13
+
+
+def test_a_sidecar_that_is_overtaken_while_it_starts_does_not_seed_from_the_others_rows() -> None:
+    """It would take its own messages for repetitions, and a rollback would let it commit."""
+    world = a_world(10)
+    slow = world.sidecar()
+    slow.pipeline._parts.dead.claim = overtaken(world, slow.pipeline._parts.dead.claim)  # type: ignore[method-assign]
+
+    with pytest.raises(FencedError, match="while this one started"):
+        slow.begin()
+
+
+def overtaken(world: World, claim: Any) -> Any:
+    """After this claim, and before the next step, another sidecar commits all there is."""
+
+    def and_then(make: Any) -> Any:
+        claimed = claim(make)
+        world.sidecar().begin().catch_up()
+        return claimed
+
+    return and_then
