@@ -13,9 +13,10 @@ from contract.decode import Decoder
 from contract.lanes import lanes_of
 from contract.marker import Marker
 from contract.table import Lane
+from highwater.simulate.log import Message
+from highwater.simulate.scheduler import SimulatedCrash
 from ingest.ports import NOTHING_WRITTEN
-from tests.support.failpoints import CrashAt, SimulatedCrash
-from tests.support.scripted_log import Message
+from tests.support.failpoints import CrashAt
 from tests.support.sidecar_world import DEFINITION, POISON, SETTINGS, trade, with_rules
 from tests.support.verify_lab import DEAD, ROWS, changed
 from tests.support.verify_world import ScriptedLab, ScriptedTopic

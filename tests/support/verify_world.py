@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from contract.marker import Marker
     from contract.table import TableDefinition
+    from highwater.simulate.log import Log
     from ingest.ports import Table
-    from tests.support.scripted_log import Log
 
 
 @dataclass

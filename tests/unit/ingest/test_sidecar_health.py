@@ -13,11 +13,11 @@ import pytest
 
 from contract.errors import UnavailableError
 from contract.health import Conditions
+from highwater.simulate.table import Fault
 from ingest.app import BLOCKING, Environment, Sidecar
 from ingest.config import IngestSettings
 from ingest.stop import Stop
 from tests.support.failpoints import HandClock, HeldWorker
-from tests.support.memory_table import Fault
 from tests.support.sidecar_world import POISON, World, trade
 
 if TYPE_CHECKING:
