@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -197,11 +198,14 @@ def test_a_broker_that_is_away_is_said_and_taken_back(
     assert codes(conditions) == []
 
 
+CLAIMED = SimpleNamespace(marker=object())
+
+
 class Table:
     """A lake table whose next answer is set by the test."""
 
     def __init__(self) -> None:
-        self.answer: Any = object()
+        self.answer: Any = CLAIMED
 
     def refresh(self) -> Any:
         if isinstance(self.answer, Exception):
@@ -230,7 +234,7 @@ def test_what_the_refresher_meets_is_a_condition_until_it_succeeds(
     refresher.step()
     assert codes(conditions) == [code, "tail_full"]
 
-    table.answer = object()
+    table.answer = CLAIMED
     refresher.step()
 
     assert codes(conditions) == ["tail_full"]
