@@ -36,6 +36,7 @@ from contract.errors import RequestError
 from contract.setting_values import PREFIX, Setting, as_text, convert, env_part, kind_of
 
 COMMANDS = (
+    "audit",
     "broker",
     "demo",
     "feed live",

@@ -39,6 +39,7 @@ COMMANDS = (
     Command("serve", "flight_server.__main__", "the Flight SQL server"),
     Command("status", "highwater.status", "are sidecar and server ready, and if not, why"),
     Command("simulate", "highwater.simulate.command", "both processes in virtual time, from seeds"),
+    Command("audit", "highwater.audit.command", "proof of exact answers while things go wrong"),
     Command("sql", "highwater.sql", "ask the server and print the answer"),
     Command("verify", "highwater.verify.command", "check that table, dead letters and topic fit"),
 )

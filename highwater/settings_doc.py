@@ -9,6 +9,7 @@ from typing import Any
 from contract.settings import COMMANDS, CommonSettings, settings_of
 
 SETTINGS = {
+    "audit": "highwater.audit.config.AuditSettings",
     "broker": "highwater.broker.BrokerSettings",
     "demo": "highwater.demo.DemoSettings",
     "feed live": "ingest.feeds.config.LiveSettings",

@@ -122,6 +122,11 @@ class EmbeddedBroker:
         """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """Id of the process; None if there is none."""
+        return None if self._process is None else self._process.pid
+
     def last_words(self) -> str:
         """What it said of its end, in one line: its errors, or else its last lines."""
         console = self._home / "console.txt"

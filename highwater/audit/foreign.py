@@ -1,0 +1,205 @@
+"""A foreign tool on the same table: PyIceberg by itself, which knows nothing of markers."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from sqlalchemy.exc import OperationalError
+
+from contract.definition import load_definition
+from contract.marker import MARKER_KEY
+from highwater.audit.lineage import (
+    FOREIGN_KEY,
+    FOREIGN_PARTITION,
+    FOREIGN_SYMBOL,
+    ForeignRow,
+)
+from highwater.audit.log_model import UNIT
+from ingest.iceberg_schema import rows_shape
+from ingest.parquet_writer import Target, write_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from random import Random
+
+    from pyiceberg.table import Table
+
+    from contract.clock import Clock
+    from highwater.audit.judge import Knowledge
+
+_TRADES = load_definition("trades")
+_ATTEMPTS = 30
+_WAIT_S = 0.1
+_ROWS_MAX = 50
+_BACK_COMMITS = (2, 5)
+_LOST = (CommitFailedException, ValidationException, OperationalError)
+T = TypeVar("T")
+
+
+class NoSuccessError(Exception):
+    """The tool was outrun in every attempt."""
+
+
+@dataclass
+class ForeignTool:
+    """Every method returns when its commit is in the table."""
+
+    data_dir: Path
+    knowledge: Knowledge
+    clock: Clock
+    _number: int = 0
+
+    def append(self, rng: Random) -> int:
+        """Add a few rows of its own; the snapshot."""
+        self._number += 1
+        number = str(self._number)
+        count = rng.randrange(1, _ROWS_MAX)
+        rows = tuple(
+            ForeignRow(
+                f"foreign-{number}-{n}", self._number * _ROWS_MAX + n, rng.randrange(1, UNIT), n
+            )
+            for n in range(count)
+        )
+        with self.knowledge.lock:
+            self.knowledge.lineage.announce(number, rows)
+        with self._table() as load:
+            table = load()
+            files = write_files(
+                self._stored(rows), Target(table, rows_shape(_TRADES)), f"foreign-{number}"
+            )
+
+            def attempt() -> int:
+                transaction = load().transaction()
+                append = transaction.update_snapshot({FOREIGN_KEY: number}).fast_append()
+                for file in files:
+                    append.append_data_file(file)
+                append.commit()
+                transaction.commit_transaction()
+                return int(append.snapshot_id)
+
+            return self._insist(attempt)
+
+    def compact(self) -> int:
+        """Make one file per day of all files; the snapshot."""
+        with self._table() as load:
+            table = load()
+            replaced = [task.file for task in table.scan().plan_files()]
+            rows = table.scan().to_arrow()
+            target = Target(table, rows_shape(_TRADES))
+            self._number += 1
+            files = write_files(rows, target, f"compacted-{self._number}")
+
+            def attempt() -> int:
+                transaction = load().transaction()
+                overwrite = transaction.update_snapshot().overwrite()
+                for file in replaced:
+                    overwrite.delete_data_file(file)
+                for file in files:
+                    overwrite.append_data_file(file)
+                overwrite.commit()
+                transaction.commit_transaction()
+                return int(overwrite.snapshot_id)
+
+            return self._insist(attempt)
+
+    def expire(self) -> int:
+        """Forget every snapshot but the newest; how many went."""
+        with self._table() as load:
+
+            def attempt() -> int:
+                table = load()
+                head = table.current_snapshot()
+                old = [
+                    s.snapshot_id
+                    for s in table.metadata.snapshots
+                    if head is None or s.snapshot_id != head.snapshot_id
+                ]
+                table.maintenance.expire_snapshots().by_ids(old).commit()
+                return len(old)
+
+            return self._insist(attempt)
+
+    def roll_back(self, rng: Random) -> int:
+        """Go back a few commits; the snapshot that is the newest now."""
+        back = rng.randrange(*_BACK_COMMITS)
+        with self._table() as load:
+
+            def attempt() -> int:
+                table = load()
+                marked = list(_marked(table))
+                target = marked[min(back, len(marked) - 1)]
+                table.manage_snapshots().rollback_to_snapshot(target).commit()
+                return target
+
+            return self._insist(attempt)
+
+    def _insist(self, attempt: Callable[[], T]) -> T:
+        """Again, on the table as it is then, whenever the sidecar was faster."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return attempt()
+            except _LOST:
+                self.clock.sleep(_WAIT_S)
+        raise NoSuccessError("the foreign tool was outrun by the sidecar in every attempt")
+
+    @contextmanager
+    def _table(self) -> Iterator[Callable[[], Table]]:
+        """Loads the table; what it loads is learnt, so that no snapshot is missed."""
+        root = self.data_dir.absolute()
+        catalog = SqlCatalog(
+            "highwater", uri=f"sqlite:///{root}/catalog.db", warehouse=f"file://{root}/warehouse"
+        )
+
+        def load() -> Table:
+            table = catalog.load_table("public.trades")
+            with self.knowledge.lock:
+                self.knowledge.lineage.learn(table.metadata.model_dump(by_alias=True, mode="json"))
+            return table
+
+        try:
+            yield load
+        finally:
+            catalog.close()
+
+    def _stored(self, rows: tuple[ForeignRow, ...]) -> pa.Table:
+        now = datetime.fromtimestamp(self.clock.wall_s(), UTC)
+        made: list[dict[str, Any]] = [
+            {
+                "message_id": row.message_id,
+                "trade_id": row.message_id,
+                "symbol": FOREIGN_SYMBOL,
+                "exchange": "NONE",
+                "asset_class": "crypto",
+                "timestamp": now,
+                "price": Decimal(row.price) / UNIT,
+                "quantity": Decimal(row.quantity) / UNIT,
+                "currency": "USDT",
+                "side": "BUY",
+                "trade_conditions": [],
+                "ingestion_timestamp": now,
+                "_partition": FOREIGN_PARTITION,
+                "_offset": row.offset,
+                "_timestamp": now,
+            }
+            for row in rows
+        ]
+        return pa.Table.from_pylist(made, schema=_TRADES.stored_schema)
+
+
+def _marked(table: Table) -> Iterator[int]:
+    """The newest snapshot's ancestors that have a marker of their own, newest first."""
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        summary = snapshot.summary
+        if summary is not None and MARKER_KEY in summary.additional_properties:
+            yield snapshot.snapshot_id
+        parent = snapshot.parent_snapshot_id
+        snapshot = table.snapshot_by_id(parent) if parent is not None else None
