@@ -163,7 +163,7 @@ class _Audit:
             return
         readers.start()
         begun_s = clock.monotonic_s()
-        injector.start(self._kinds, world.settings.spacing_s, world.settings.seconds)
+        injector.start(self._kinds, world.settings)
         self._watch(begun_s, injector)
         injector.stop()
         self._lasted_s = clock.monotonic_s() - begun_s

@@ -22,6 +22,9 @@ class AuditSettings:
     faults: tuple[str, ...] = setting(
         ("all",), doc="What goes wrong: kinds of docs/audit.md, all or none"
     )
+    rounds: int = setting(
+        0, doc="End when each fault has come so often; 0 for at the end of the time", minimum=0
+    )
     seed: int | None = setting(
         None,
         doc="Decides order and time of the faults, the feed and the questions",

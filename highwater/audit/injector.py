@@ -13,11 +13,12 @@ from highwater.audit.readers import ERRORS, Connection
 from highwater.audit.schedule import rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from random import Random
 
     from contract.clock import Clock
     from highwater.audit.catalog_reader import CatalogReader
+    from highwater.audit.config import AuditSettings
     from highwater.audit.judge import Knowledge
     from highwater.audit.ledger import Ledger
     from highwater.audit.stack import Stack
@@ -27,7 +28,7 @@ _TRACE = "faults.jsonl"
 
 
 class Injector:
-    """One thread; `busy` while a fault is under way, `ended` when it cannot go on."""
+    """One thread; `busy` while a fault is under way, `ended` when none comes any more."""
 
     def __init__(
         self,
@@ -59,11 +60,15 @@ class Injector:
             return False
         return True
 
-    def start(self, kinds: Sequence[str], spacing_s: float, seconds: float) -> None:
-        """Begin; no fault begins after `seconds`."""
-        until_s = self._field.clock.monotonic_s() + seconds
+    def start(self, kinds: Sequence[str], settings: AuditSettings) -> None:
+        """Begin; no fault begins after the time or the rounds of the settings."""
+        until_s = self._field.clock.monotonic_s() + settings.seconds
+        order = rounds(kinds, self._field.rng, settings.rounds)
         self._thread = threading.Thread(
-            target=self._run, args=(kinds, spacing_s, until_s), name="injector", daemon=True
+            target=self._run,
+            args=(order, settings.spacing_s, until_s),
+            name="injector",
+            daemon=True,
         )
         self._thread.start()
 
@@ -84,15 +89,16 @@ class Injector:
             return False
         return True
 
-    def _run(self, kinds: Sequence[str], spacing_s: float, until_s: float) -> None:
-        field = self._field
+    def _run(self, order: Iterator[str], spacing_s: float, until_s: float) -> None:
+        field, kind = self._field, ""
         try:
-            for kind in rounds(kinds, field.rng):
+            for kind in order:
                 self._quiet(field.some(0, spacing_s))
-                if field.clock.monotonic_s() >= until_s:
+                if self.ended or field.clock.monotonic_s() >= until_s:
                     return
                 self._inject(kind)
-            while not self._stopping.is_set():
+            self.ended = bool(kind)
+            while not self.ended:
                 self._quiet(1.0)
         except StoppedError:
             return

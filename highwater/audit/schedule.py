@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import count
 from typing import TYPE_CHECKING
 
 from contract.errors import RequestError
@@ -46,7 +47,8 @@ def chosen(names: Sequence[str]) -> list[str]:
     return [kind for kind in KINDS if kind in names]
 
 
-def rounds(kinds: Sequence[str], rng: Random) -> Iterator[str]:
-    """Each kind once in each round, in an order of the round's own; endless."""
-    while kinds:
+def rounds(kinds: Sequence[str], rng: Random, limit: int) -> Iterator[str]:
+    """Each kind once in each round, in an order of the round's own; `limit` 0: endless."""
+    numbers = count() if limit == 0 else range(limit)
+    for _ in numbers if kinds else ():
         yield from rng.sample(kinds, len(kinds))

@@ -84,7 +84,7 @@ def test_what_any_cut_holds_is_what_counting_its_rows_gives(seed: int) -> None:
 def test_lanes_and_rows_are_those_of_the_contract() -> None:
     shape = Shape(symbols=20, late_share=0.1, duplicate_share=0.1, poison_share=0.2)
     feed = SyntheticFeed(shape, Random(7), prefix=1)
-    values = [value for _, value in feed.take(2_000, 1_700_000_000_000_000)]
+    values: list[bytes | None] = [value for _, value in feed.take(2_000, 1_700_000_000_000_000)]
     values += [message(n, price=price) for n, price in enumerate(("5", "4.99999999", "50000"))]
     count = len(values)
     decoded = Decoder(DEFINITION).decode(

@@ -183,13 +183,14 @@ def test_every_kind_of_fault_is_known_to_schedule_and_injector() -> None:
 
 
 def test_a_seed_decides_the_order_and_each_round_has_each_kind() -> None:
-    first, again = (rounds(KINDS, Random(3)) for _ in range(2))
+    first, again = (rounds(KINDS, Random(3), 0) for _ in range(2))
     order = [next(first) for _ in range(3 * len(KINDS))]
 
     assert order == [next(again) for _ in range(3 * len(KINDS))]
     for start in range(0, len(order), len(KINDS)):
         assert sorted(order[start : start + len(KINDS)]) == sorted(KINDS)
-    assert list(rounds([], Random(1))) == []
+    assert list(rounds([], Random(1), 0)) == []
+    assert sorted(rounds(KINDS, Random(1), 1)) == sorted(KINDS)
 
 
 def test_questions_of_any_log_have_an_answer_for_any_cut() -> None:
