@@ -8,7 +8,7 @@ BENCHMARKS := decode joint freshness ingest tail
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test audit-long simulate lint bench clean lock proto
+.PHONY: help install demo test audit audit-long simulate lint bench clean lock proto
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -47,6 +47,9 @@ bench: install ## all benchmarks (QUICK=1 for small data)
 
 simulate: install ## the long run of the simulation (SEEDS=20000, JOBS=1)
 	$(BIN)/highwater simulate --seeds $(or $(SEEDS),20000) --jobs $(or $(JOBS),1)
+
+audit: install ## prove every answer under faults (AUDIT_SECONDS=600, AUDIT_ARGS=...)
+	$(BIN)/highwater audit --seconds $(or $(AUDIT_SECONDS),600) $(AUDIT_ARGS)
 
 clean: ## remove the installation, caches and the demo's data
 	rm -rf $(VENV) .highwater build *.egg-info .pytest_cache .mypy_cache .ruff_cache \

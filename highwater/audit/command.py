@@ -198,12 +198,14 @@ class _Audit:
                 world.ledger.found("errors", f"the log was not read up to its ends {ends}")
                 break
             world.clock.sleep(_POLL_S)
-        if why := settled(world.stack.uri, ends, world.clock, _SETTLE_S):
-            world.ledger.found("gaps", why)
+        why = settled(world.stack.uri, ends, world.clock, _SETTLE_S)
         world.log.stop()
         world.catalog.refresh()
         world.catalog.stop()
         world.judge.finish()
+        if why:
+            world.ledger.found("errors", why)
+            return
         compare_all(world.stack.uri, world.stack.data_dir, world.knowledge, world.ledger)
 
     def _note_cpu(self) -> None:
@@ -224,7 +226,7 @@ class _Audit:
         names = ("gaps", "duplicates", "wrong", "regressions", "errors", "unproven", "unavailable")
         counts = ", ".join(f"{found[name]:,} {name}" for name in names)
         return (
-            f"{passed_s:5.0f} s: {found['answers']:,} answers exact or found,"
+            f"{passed_s:5.0f} s: {found['answers']:,} answers compared,"
             f" {self._world.knowledge.log.rows:,} rows, {faults} faults; {counts}"
         )
 
