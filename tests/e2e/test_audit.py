@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 11
+HALTED_BEFORE_A_COMMIT = 12  # the seed whose first zombie is halted there
 
 
 @pytest.fixture
@@ -82,7 +83,12 @@ def test_rows_that_a_zombie_puts_on_top_of_its_successor_are_duplicates(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = AuditSettings(
-        data_dir=data_dir, seconds=60, rounds=1, faults=("zombie",), seed=SEED, flush_interval_s=0.3
+        data_dir=data_dir,
+        seconds=60,
+        rounds=1,
+        faults=("zombie",),
+        seed=HALTED_BEFORE_A_COMMIT,
+        flush_interval_s=0.3,
     )
     code, result, said = run(capsys, settings, Commands(sidecar=planted("retries_left_on")))
 
