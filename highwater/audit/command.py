@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _START_S = 120.0
 _SETTLE_S = 60.0
+_SETTLE_FOUND_S = 5.0  # when something was found already, it may never come to rest
 _POLL_S = 0.2
 _READERS_END_S = 70.0
 _BETWEEN_LINES_S = (1.0, 10.0)  # on a terminal, elsewhere
@@ -50,11 +51,11 @@ _BETWEEN_LINES_S = (1.0, 10.0)  # on a terminal, elsewhere
 def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """One audit. Raises RequestError for settings, OperatorError for what the machine lacks."""
     settings = load(AuditSettings, "audit", argv, environ)
-    return audited(settings, Commands())
+    return audited(settings, Commands(), stop_on_signals())
 
 
-def audited(settings: AuditSettings, commands: Commands) -> int:
-    """One audit of the parts that these commands start; the exit code."""
+def audited(settings: AuditSettings, commands: Commands, stopping: Event) -> int:
+    """One audit of the parts that these commands start, until its end or a stop; the exit code."""
     kinds = chosen(settings.faults)
     clock = SystemClock()
     seed = int(clock.wall_s()) if settings.seed is None else settings.seed
@@ -62,7 +63,6 @@ def audited(settings: AuditSettings, commands: Commands) -> int:
     root.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{seed}-", dir=root))
     _say(f"seed {seed}, faults: {', '.join(kinds) or 'none'}; logs in {folder}")
-    stopping = stop_on_signals()
     audit = _Audit(_World.of(settings, folder, seed, clock, commands), kinds, stopping)
     clean = audit.run()
     if clean and not settings.keep:
@@ -198,7 +198,8 @@ class _Audit:
                 world.ledger.found("errors", f"the log was not read up to its ends {ends}")
                 break
             world.clock.sleep(_POLL_S)
-        why = settled(world.stack.uri, ends, world.clock, _SETTLE_S)
+        patience_s = _SETTLE_S if world.ledger.clean else _SETTLE_FOUND_S
+        why = settled(world.stack.uri, ends, world.clock, patience_s)
         world.log.stop()
         world.catalog.refresh()
         world.catalog.stop()

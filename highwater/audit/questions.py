@@ -218,17 +218,17 @@ def _aggregates(totals: Totals) -> tuple[Value, ...]:
 
 
 _WEIGHTED: tuple[tuple[int, Callable[[Random, Topics], Question]], ...] = (
-    (24, _count),
-    (6, _sums),
-    (14, _symbol_sums),
-    (24, _point),
-    (3, _by_symbol),
+    (30, _count),
+    (3, _sums),
+    (10, _symbol_sums),
+    (30, _point),
+    (2, _by_symbol),
     (10, _parts),
-    (4, _provenance),
+    (3, _provenance),
     (5, _dead),
-    (3, _seam),
-    (4, _join),
-    (3, _self_join),
+    (2, _seam),
+    (3, _join),
+    (2, _self_join),
 )
 _WEIGHTS = [weight for weight, _ in _WEIGHTED]
 _MAKERS = [make for _, make in _WEIGHTED]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,7 +39,7 @@ def run(
     capsys: pytest.CaptureFixture[str], settings: AuditSettings, commands: Commands | None = None
 ) -> tuple[int, dict[str, Any], str]:
     """Exit code, last line, and all that was said."""
-    code = audited(settings, commands or Commands())
+    code = audited(settings, commands or Commands(), Event())
     said = capsys.readouterr().out
     return code, json.loads(said.splitlines()[-1]), said
 
