@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _START_S = 120.0
 _SETTLE_S = 60.0
 _SETTLE_FOUND_S = 5.0  # when something was found already, it may never come to rest
+_AFTERMATH_S = 5.0
 _POLL_S = 0.2
 _READERS_END_S = 70.0
 _BETWEEN_LINES_S = (1.0, 10.0)  # on a terminal, elsewhere
@@ -127,6 +128,7 @@ class _Audit:
                 self._ask()
                 self._finish()
             finally:
+                world.log.stop()
                 world.stack.stop()
         except HighwaterError as error:
             world.ledger.found("errors", str(error))
@@ -165,6 +167,8 @@ class _Audit:
         begun_s = clock.monotonic_s()
         injector.start(self._kinds, world.settings)
         self._watch(begun_s, injector)
+        if not world.ledger.clean:
+            self._stopping.wait(_AFTERMATH_S)  # what answers say of it
         injector.stop()
         self._lasted_s = clock.monotonic_s() - begun_s
         if not readers.stop(_READERS_END_S):

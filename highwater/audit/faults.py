@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from highwater.audit.field import Field, UnprovenError
+from highwater.audit.field import DEADLINE_S, Field, UnprovenError
 from highwater.audit.readers import Connection, is_unavailable, rows_of
 from highwater.audit.script import HALT, KILL, LOSE, RESPONSE
 
@@ -60,7 +60,7 @@ def zombie(field: Field) -> None:
             field.wait(
                 lambda: field.progress() > before and field.catalog.head.epoch > epoch,
                 "the second sidecar did not take over",
-                _TAKE_OVER_S,
+                DEADLINE_S if at_commit else _TAKE_OVER_S,
             )
         except UnprovenError:
             if at_commit:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from ingest.kafka.topics import SILENT
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 _CANNOT_GO_ON = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
 _POLL_S = 0.05
 _MESSAGES = 500
-_SILENT = logging.getLogger("highwater.audit.consumer")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
 
 
 class LogReader:
@@ -42,7 +40,7 @@ class LogReader:
                 "fetch.wait.max.ms": 20,
                 "reconnect.backoff.max.ms": 500,
             },
-            logger=_SILENT,
+            logger=SILENT,
         )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log reader", daemon=True)
@@ -53,10 +51,12 @@ class LogReader:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and let the consumer go."""
-        self._stopping.set()
-        self._thread.join()
-        self._consumer.close()
+        """End, and let the consumer go; a second time does nothing."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            if self._thread.ident is not None:
+                self._thread.join()
+            self._consumer.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
