@@ -79,16 +79,14 @@ class Judge:
         """Have an answer compared; waits while too many wait."""
         self._incoming.put(asked)
 
-    def finish(self) -> None:
-        """Compare the rest. The log and the ancestry are complete now, so what lies beyond them
-        is wrong.
-        """
+    def finish(self, *, complete: bool = True) -> None:
+        """Compare the rest. If log and ancestry are complete, what lies beyond them is wrong."""
         self._stopping.set()
         self._thread.join()
         while not self._incoming.empty():
             self._waiting.append(self._incoming.get())
         self._sweep()
-        for asked in self._waiting:
+        for asked in self._waiting if complete else ():
             words = f"the receipt names what neither log nor catalog has: {asked.receipt}"
             self._ledger.judged(
                 asked.question.kind, Verdict.WRONG, asked.receipt.snapshot_id, words
