@@ -38,14 +38,6 @@ class Script:
         draft.write_text(f"{place} {action}")
         draft.replace(self._path)
 
-    def cancel(self) -> bool:
-        """Take the order back; False if it was carried out already."""
-        try:
-            self._path.unlink()
-        except FileNotFoundError:
-            return False
-        return True
-
     @property
     def taken(self) -> bool:
         """Whether the place was reached."""

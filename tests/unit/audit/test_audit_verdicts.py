@@ -107,6 +107,19 @@ def test_a_cut_is_predicted_only_when_the_log_was_read_so_far() -> None:
     assert "neither log nor catalog has" in said[0]
 
 
+def test_of_a_torn_run_what_cannot_be_predicted_is_not_counted() -> None:
+    ledger, said = a_ledger()
+    judge = Judge(Knowledge(LogModel(0, 0), Lineage()), ledger)
+    judge.start()
+    count = all_questions(a_log(Random(1), 50)[0])["count"]
+    judge.submit(Asked(count, [(1,)], Receipt({0: (1, 1, 1)}, {}, None, "t")))
+    judge.finish(complete=False)
+
+    assert ledger.answers == 0
+    assert ledger.clean
+    assert said == []
+
+
 def test_an_answer_that_cannot_be_compared_is_an_error() -> None:
     def fails(_log: LogModel, _covered: Covered) -> Rows:
         raise KeyError("broken")
