@@ -128,7 +128,7 @@ def lose_response(field: Field) -> None:
     """A commit lands and its answer is lost; the same process must find that out and go on."""
     script, sidecar = field.stack.script, field.stack.sidecar
     script.order(RESPONSE, LOSE)
-    field.wait(lambda: script.taken, "no commit came whose answer could be lost")
+    field.wait(script.taken, "no commit came whose answer could be lost")
     field.committing()
     if field.stack.sidecar is not sidecar:
         raise UnprovenError("the sidecar did not outlive the lost answer")

@@ -38,7 +38,6 @@ class Script:
         draft.write_text(f"{place} {action}")
         draft.replace(self._path)
 
-    @property
     def taken(self) -> bool:
         """Whether the place was reached."""
         return self._taken.exists()
