@@ -66,6 +66,8 @@ def audited(settings: AuditSettings, commands: Commands, stopping: Event) -> int
     _say(f"seed {seed}, faults: {', '.join(kinds) or 'none'}; logs in {folder}")
     audit = _Audit(_World.of(settings, folder, seed, clock, commands), kinds, stopping)
     clean = audit.run()
+    if missed := [kind for kind in kinds if kind not in audit.result()["faults"]]:
+        _say(f"no time was left for {', '.join(missed)}")
     if clean and not settings.keep:
         shutil.rmtree(folder, ignore_errors=True)
     else:

@@ -44,7 +44,7 @@ def run(
     return code, json.loads(said.splitlines()[-1]), said
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_every_answer_is_exact_under_every_kind_of_fault(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
