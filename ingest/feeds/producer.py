@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT_S = 10.0
 _FULL_WAIT_S = 0.1
+_RECONNECT_MS = (
+    1_000  # the client's own limit is 10 s: a feed would rest long after its broker came
+)
 
 
 class KafkaSender:
@@ -49,6 +52,7 @@ class KafkaSender:
                 "acks": "all",
                 "compression.type": "lz4",
                 "linger.ms": linger_ms,
+                "reconnect.backoff.max.ms": _RECONNECT_MS,
                 "batch.size": 1_000_000,
                 "message.max.bytes": 16_000_000,
                 "queue.buffering.max.messages": queue_messages_max,
