@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from contract.client_log import DEBUG_CONTEXT
 from contract.errors import OperatorError, UnavailableError
 from contract.table import TIMESTAMP_RANGE_US
 
@@ -109,47 +108,18 @@ _PARTITION_EOF = -191
 _OUT_OF_RANGE = {1, -140}  # OFFSET_OUT_OF_RANGE, _AUTO_OFFSET_RESET
 _GONE = {3, -188, -190, 29, 100}  # unknown topic or partition (local too), authorization, topic id
 _REQUEST_TIMEOUT_S = 10.0
-_RECONNECT_MS = 1_000
+# Polls without anything for so long are answered with a fresh start from the same positions.
+_SILENCE_S = 10.0
 
 # A producer may put any 64-bit number there: the broker's check of it can be switched off.
 _TIMESTAMP_MAX_MS = TIMESTAMP_RANGE_US[1] // 1000
 
 
-def consumer_settings(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
-    """For librdkafka: a reader whose positions come from a marker, never from a group."""
-    return {
-        "bootstrap.servers": bootstrap_servers,
-        "client.id": client_id,
-        "group.id": client_id,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "fetch.wait.max.ms": 5,
-        "fetch.message.max.bytes": 4 * 1024 * 1024,
-        "fetch.max.bytes": 64 * 1024 * 1024,
-        "queued.max.messages.kbytes": 32 * 1024,
-        "queued.min.messages": 50_000,
-        # A full local queue is looked at again after this; the default of 1 s starves the reader.
-        "fetch.queue.backoff.ms": 5,
-        "topic.metadata.refresh.interval.ms": 10_000,
-        "reconnect.backoff.max.ms": _RECONNECT_MS,
-        "debug": DEBUG_CONTEXT,  # for `ClientLog`
-    }
-
-
-def admin_settings(bootstrap_servers: str) -> dict[str, Any]:
-    """For librdkafka: a client that asks about topics."""
-    return {
-        "bootstrap.servers": bootstrap_servers,
-        "reconnect.backoff.max.ms": _RECONNECT_MS,
-        "log_level": 0,  # nobody polls it: its lines would pile up, and its errors are raised
-    }
-
-
 class LogReader:
     """`LogSource` over a consumer of confluent-kafka, which is handed in.
+
+    librdkafka can leave a partition unfetched for ever after its broker came back; assigning it
+    anew is what helps, so that is done whenever nothing came for a while and nothing is paused.
 
     `consumer`, `admin`: a `confluent_kafka.Consumer` made with `consumer_settings`, and an
     `AdminClient`. `topic_partition`: the class of that name; `collection`: `TopicCollection`.
@@ -172,6 +142,9 @@ class LogReader:
         self.topic = topic
         self._said = said
         self._topic_id = ""  # of the topic that is assigned
+        self._positions: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._silent_s = 0.0
 
     def topic_id(self) -> str:
         """See `LogSource`. Raises OperatorError if there is no such topic."""
@@ -193,6 +166,9 @@ class LogReader:
     def assign(self, next_offsets: Mapping[int, int], topic_id: str) -> None:
         """See `LogSource`."""
         self._topic_id = topic_id
+        self._positions = dict(next_offsets)
+        self._paused.clear()
+        self._silent_s = 0.0
         self._consumer.assign(
             [self._topic_partition(self.topic, p, o) for p, o in sorted(next_offsets.items())]
         )
@@ -201,29 +177,36 @@ class LogReader:
         """See `LogSource`. Raises OperatorError if the client does not say which topic it reads."""
         messages = self._consumer.consume(max_messages, timeout_s)
         found = self._said.topic_id(self.topic)
-        if found == self._topic_id:
-            return collect(messages)
         fetched = collect(messages)
-        if found:
+        if found and found != self._topic_id:
             return Fetched(RawBatch(), {}, (*fetched.problems, self._replaced(found)))
-        if fetched.positions:
+        if not found and fetched.positions:
             raise OperatorError(
                 f"topic {self.topic!r} is read, but this Kafka client or broker does not say which "
                 "id it has: use Kafka 3.1 or later, and the confluent-kafka of the requirements"
             )
+        self._assign_after_silence(fetched, len(messages), timeout_s)
         return fetched
 
     def pause(self, partitions: Sequence[int]) -> None:
         """See `LogSource`."""
+        self._paused |= set(partitions)
         self._consumer.pause([self._topic_partition(self.topic, p) for p in partitions])
 
     def resume(self, partitions: Sequence[int]) -> None:
         """See `LogSource`."""
+        self._paused -= set(partitions)
         self._consumer.resume([self._topic_partition(self.topic, p) for p in partitions])
 
     def close(self) -> None:
         """See `LogSource`."""
         self._consumer.close()
+
+    def _assign_after_silence(self, fetched: Fetched, events: int, waited_s: float) -> None:
+        self._positions |= fetched.positions
+        self._silent_s = 0.0 if events or self._paused else self._silent_s + waited_s
+        if self._silent_s >= _SILENCE_S and self._positions:
+            self.assign(self._positions, self._topic_id)
 
     def _replaced(self, found: str) -> LogProblem:
         return LogProblem(

@@ -9,7 +9,8 @@ from confluent_kafka import Consumer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from contract.client_log import ClientLog
-from contract.log import LogReader, admin_settings, consumer_settings
+from contract.client_settings import admin_settings, consumer_settings
+from contract.log import LogReader
 from contract.logs import CLIENT_LOGGER
 
 _CLIENT_LOG = logging.getLogger(CLIENT_LOGGER)

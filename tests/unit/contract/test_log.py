@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.client_log import ClientLog
+from contract.client_settings import consumer_settings
 from contract.errors import OperatorError, UnavailableError
-from contract.log import Fetched, LogProblem, LogReader, Trouble, collect, consumer_settings
+from contract.log import Fetched, LogProblem, LogReader, Trouble, collect
 from contract.table import TIMESTAMP_RANGE_US
 
 if TYPE_CHECKING:
@@ -379,3 +380,62 @@ def test_a_missing_topic_is_for_the_operator() -> None:
 def test_a_silent_broker_is_unavailable(error: Exception) -> None:
     with pytest.raises(UnavailableError, match=r"the broker does not answer: \w"):
         described(error).partitions()
+
+
+class StuckConsumer:
+    """A client that fetches nothing any more until its partitions are assigned anew."""
+
+    def __init__(self) -> None:
+        self.assigned: list[list[TopicPartition]] = []
+        self.answers: list[list[Message]] = []
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned.append(partitions)
+
+    def consume(self, _count: int, _timeout_s: float) -> list[Message]:
+        return self.answers.pop(0) if self.answers else []
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        """Nothing is fetched anyway."""
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        """Nothing is fetched anyway."""
+
+
+def a_stuck_reader() -> tuple[LogReader, StuckConsumer]:
+    consumer = StuckConsumer()
+    said = ClientLog(SILENT)
+    said.log(logging.DEBUG, "Topic t changed id from 0 to its-id")
+    reader = LogReader(consumer, None, TopicPartition, list, "t", said)
+    reader.assign({0: 5, 1: 7}, "its-id")
+    return reader, consumer
+
+
+def polled(reader: LogReader, seconds: int) -> None:
+    for _ in range(seconds * 2):
+        reader.poll(10, 0.5)
+
+
+def test_a_reader_to_which_nothing_comes_starts_afresh_where_it_stands() -> None:
+    reader, consumer = a_stuck_reader()
+    consumer.answers = [[end(0, 9)]]
+    reader.poll(10, 0.5)
+    polled(reader, 9)
+    assert len(consumer.assigned) == 1
+    polled(reader, 1)
+
+    assert [(p.partition, p.offset) for p in consumer.assigned[-1]] == [(0, 9), (1, 7)]
+    assert len(consumer.assigned) == 2
+    polled(reader, 10)
+    assert len(consumer.assigned) == 3
+
+
+def test_silence_of_paused_partitions_is_no_reason_to_start_afresh() -> None:
+    reader, consumer = a_stuck_reader()
+    reader.pause([0, 1])
+    polled(reader, 30)
+    assert len(consumer.assigned) == 1
+    reader.resume([0, 1])
+    polled(reader, 10)
+
+    assert len(consumer.assigned) == 2
