@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.02
 _NEWEST = 3  # snapshots; a walk through their ancestry takes longer with every commit
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 
 
 class UnprovenError(Exception):
