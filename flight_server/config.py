@@ -42,7 +42,11 @@ class ServeSettings(CommonSettings):
         10_000, doc="Most messages that the follower takes at once", minimum=1, maximum=100_000
     )
     poll_wait_s: float = setting(
-        0.01, doc="How long the follower waits for messages", unit="s", minimum=0.001, maximum=1.0
+        0.003,
+        doc="How long the follower gathers messages before it shows them",
+        unit="s",
+        minimum=0.001,
+        maximum=1.0,
     )
     lagging_messages: int = setting(
         10_000, doc="A receipt says `lagging` above this many messages behind the log", minimum=0
