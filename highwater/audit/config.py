@@ -36,7 +36,7 @@ class AuditSettings:
         1_000.0, doc="Rate of the feed", unit="messages/s", minimum=1, maximum=20_000
     )
     flush_interval_s: float = setting(
-        1.0, doc="Oldest age of a row before it is committed", unit="s", minimum=0.05
+        2.0, doc="Oldest age of a row before it is committed", unit="s", minimum=0.05
     )
     spacing_s: float = setting(
         1.0, doc="Longest quiet time between two faults", unit="s", minimum=0.0

@@ -110,6 +110,13 @@ class ForeignTool:
 
             return self._insist(attempt)
 
+    def files(self) -> int:
+        """How many data files the table has."""
+        with self._table() as load:
+            head = load().current_snapshot()
+        summary = head.summary if head is not None else None
+        return int(summary.additional_properties["total-data-files"]) if summary else 0
+
     def expire(self) -> int:
         """Forget every snapshot but the newest; how many went."""
         with self._table() as load:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from highwater.audit.stack import Stack
 
 _POLL_S = 0.1
+_FILES_MAX = 50  # more, and a compaction comes out of turn: every lake that is used has them
+_COMPACTION = "foreign-compaction"
 _TRACE = "faults.jsonl"
 
 
@@ -66,7 +68,7 @@ class Injector:
         order = rounds(kinds, self._field.rng, settings.rounds)
         self._thread = threading.Thread(
             target=self._run,
-            args=(order, settings.spacing_s, until_s),
+            args=(self._tidied(order, kinds), settings.spacing_s, until_s),
             name="injector",
             daemon=True,
         )
@@ -110,6 +112,13 @@ class Injector:
             self.ended = True
         finally:
             self.busy = False
+
+    def _tidied(self, order: Iterator[str], kinds: Sequence[str]) -> Iterator[str]:
+        """These faults, and compactions between them that keep the number of files down."""
+        for kind in order:
+            if _COMPACTION in kinds and self._field.tool.files() > _FILES_MAX:
+                yield _COMPACTION
+            yield kind
 
     def _inject(self, kind: str) -> None:
         field, begun_s = self._field, self._field.clock.monotonic_s()

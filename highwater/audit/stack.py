@@ -22,7 +22,7 @@ TOPIC = "trades"
 PARTITIONS = 4
 SYMBOLS = 60
 _HEAP_MB = 384
-_SHARES = ("--late-share", "0.01", "--duplicate-share", "0.01", "--poison-share", "0.002")
+_SHARES = ("--late-share", "0.001", "--duplicate-share", "0.01", "--poison-share", "0.002")
 _PATIENT = ("--delivery-timeout-s", "3600", "--flush-timeout-s", "60")
 
 

@@ -82,7 +82,7 @@ class LiveTables:
 
     def hold(self) -> None:
         """From now on nothing is committed, until `release`."""
-        self.stack.signal("ingest", signal.SIGSTOP)
+        self.stack.halt("ingest")
 
     def release(self) -> None:
         self.stack.signal("ingest", signal.SIGCONT)

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import adbc_driver_flightsql.dbapi as flight_sql
@@ -20,9 +21,9 @@ from highwater.status import document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 DEADLINE_S = 60.0
+_FETCH_S = 0.2  # the broker has answered a fetch by then: a consumer has it wait for 5 ms
 
 
 def wait_until(
@@ -131,6 +132,16 @@ class Stack:
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process that this object started."""
         self._processes[name].send_signal(number)
+
+    def halt(self, name: str) -> None:
+        """SIGSTOP; when it returns all threads stand still and no fetch of theirs is under way."""
+        self.signal(name, signal.SIGSTOP)
+        stat = Path(f"/proc/{self._processes[name].pid}/stat")
+        wait_until(
+            lambda: stat.read_text().rpartition(")")[2].split()[0] == "T",
+            lambda: f"{name} does not halt",
+        )
+        time.sleep(_FETCH_S)
 
     def exit_code(self, name: str, deadline_s: float = DEADLINE_S) -> int:
         """Wait for the end of a process."""
