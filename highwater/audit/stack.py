@@ -135,7 +135,8 @@ class Stack:
         self.broker.stop()
 
     def _shared(self) -> list[str]:
-        return [f"--data-dir={self.data_dir}", f"--kafka={self.broker.bootstrap}"]
+        own = [f"--data-dir={self.data_dir}", f"--kafka={self.broker.bootstrap}"]
+        return [*own, "--health-port=0"]  # two sidecars live side by side here
 
     def _process(self, name: str, argv: Sequence[str]) -> Process:
         return Process(name, argv, self.folder / f"{name}.log")
