@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
+import signal
 import sys
 
 _LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -53,7 +55,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def start_logging(level: str, form: str) -> None:
-    """Log to standard error from now on; `level` and `form` as in the settings."""
+    """Log to standard error from now on; `level` and `form` as in the settings.
+
+    SIGUSR1 then writes there what every thread is doing, even one that hangs in a library.
+    """
+    faulthandler.register(signal.SIGUSR1, file=2)  # standard error, whoever replaced it
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_LINE))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,9 @@ class Injector:
             FAULTS[kind](field)
         except UnprovenError as error:
             field.ledger.found("unproven", f"{kind}: {error}")
+            for process in (field.stack.sidecar, field.stack.server):
+                if process.exit_code() is None:
+                    process.signal(signal.SIGUSR1)  # its log then says what each thread is doing
             self.ended = True
             return
         finally:

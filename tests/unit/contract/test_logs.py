@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -59,3 +61,19 @@ def test_logging_starts_in_the_form_of_the_settings(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("{") == (form == "json")
+
+
+def test_a_signal_writes_what_every_thread_is_doing() -> None:
+    program = """
+import os, signal
+from contract.logs import start_logging
+start_logging("info", "text")
+def standing_still():
+    os.kill(os.getpid(), signal.SIGUSR1)
+standing_still()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert "in standing_still" in done.stderr
