@@ -12,8 +12,9 @@ from flight_server.kafka_log import open_ends, open_log
 from flight_server.lake.table import LakeTable
 from flight_server.refresher import Refresher
 from flight_server.tail.files import TailFiles
-from flight_server.tail.follower import Follower, FollowerLimits
+from flight_server.tail.follower import Follower
 from flight_server.tail.keeper import Keeper, LogHealth
+from flight_server.tail.pace import FollowerLimits
 from flight_server.tail.runner import TailRunner
 from flight_server.view import FreshnessLimits, State, ViewPublisher
 

@@ -172,11 +172,9 @@ class HandleStore(Generic[_T]):
         bounds = self._bounds
         while len(self._entries) > bounds.entries_max:
             self._remove(next(iter(self._entries)))
-        if self._served_bytes > bounds.served_bytes_max:
-            for handle in [h for h, e in self._entries.items() if e.served and e.pinned_bytes]:
-                if self._served_bytes <= bounds.served_bytes_max:
-                    break
-                self._remove(handle)
+        while self._served_bytes > bounds.served_bytes_max:
+            pinning = (h for h, e in self._entries.items() if e.served and e.pinned_bytes)
+            self._remove(next(pinning))  # the oldest ones stand in front
         if self._total_bytes > bounds.pinned_bytes_max:
             *older, newest = self._entries
             rest_max = bounds.pinned_bytes_max + self._entries[newest].pinned_bytes

@@ -14,7 +14,6 @@ goes wrong ends in one of three ways:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -28,6 +27,7 @@ from contract.table import LANES, OFFSET, PARTITION
 from flight_server.tail.chunk import Segment, open_segment
 from flight_server.tail.columns import filter_rows, integers, tail_schema
 from flight_server.tail.index import TailIndex, TailLimits
+from flight_server.tail.pace import FollowerLimits
 from flight_server.tail.trouble import Troubles, deleted, require_same, truncated
 from flight_server.tail.warm import fitting, seed
 from flight_server.tail.watermarks import dead_watermarks, gaps_of, watermarks
@@ -47,17 +47,6 @@ L = TypeVar("L", bound=LakeLike)
 # Rows of this lake snapshot from these offsets on, per partition and lane: message id, provenance
 # and the columns of the lane rules; in any order, more rows do no harm.
 SeedRows = Callable[[L, "NextOffsets"], Iterable[pa.RecordBatch]]
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerLimits:
-    """Bounds of one step, and when what goes wrong is called by its name."""
-
-    poll_messages: int = 10_000
-    poll_s: float = 0.003
-    open_bytes: int = 128 * 1024 * 1024  # message bytes in anonymous memory; above it we wait
-    retry_s: float = 1.0  # between two attempts to start, or to look at a position out of range
-    stalled_after_s: float = 10.0  # of trouble with the broker
 
 
 class Follower:
@@ -93,6 +82,7 @@ class Follower:
         self._hi: dict[int, int] = {}
         self._first = np.empty((0, len(LANES)), dtype=np.int64)  # lower offsets were seen before
         self._troubles = Troubles(self._limits.stalled_after_s)
+        self._came = 0  # messages of the last poll
 
     def step(self) -> int:
         """One round; returns how many messages it read."""
@@ -102,7 +92,9 @@ class Follower:
             self._clock.sleep(self._limits.poll_s)
             return 0
         self._follow_new_partitions()
-        fetched = self._source.poll(self._limits.poll_messages, self._limits.poll_s)
+        wait_s = self._limits.wait_s(self._came)
+        fetched = self._source.poll(self._limits.poll_messages, wait_s)
+        self._came = len(fetched.messages)
         self._take_in(fetched)
         now_s = self._clock.monotonic_s()
         self._troubles.note(fetched.problems, now_s)
@@ -112,7 +104,7 @@ class Follower:
         elif self._troubles.out_of_range:
             self._look_at_positions()
         self._publisher.on_stall(self._troubles.why_stalled(now_s, self._health))
-        return len(fetched.messages)
+        return self._came
 
     def restart(self) -> None:
         """Begin anew with the next step that is not too soon."""

@@ -11,9 +11,10 @@ from contract.decode import Decoder
 from contract.errors import UnavailableError
 from flight_server.refresher import Refresher
 from flight_server.tail.files import TailFiles
-from flight_server.tail.follower import Follower, FollowerLimits
+from flight_server.tail.follower import Follower
 from flight_server.tail.index import TailLimits
 from flight_server.tail.keeper import Keeper, KeeperLimits, LogHealth
+from flight_server.tail.pace import FollowerLimits
 from flight_server.view import FreshnessLimits, ViewPublisher
 from highwater.simulate.faults import Fault, Reached
 from highwater.simulate.lake import SimLake, SimSnapshot

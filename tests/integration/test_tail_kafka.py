@@ -18,8 +18,9 @@ from contract.marker import Marker, NextOffsets
 from contract.table import OFFSET, PARTITION, Lane
 from flight_server.kafka_log import open_ends, open_log
 from flight_server.tail.files import TailFiles
-from flight_server.tail.follower import Follower, FollowerLimits
+from flight_server.tail.follower import Follower
 from flight_server.tail.keeper import Keeper, KeeperLimits, LogHealth
+from flight_server.tail.pace import FollowerLimits
 from flight_server.tail.runner import TailRunner
 from flight_server.view import State, View, ViewPublisher
 from tests.support.log_model import DEFINITION, Event

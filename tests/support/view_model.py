@@ -15,9 +15,10 @@ from contract.log import RawBatch
 from contract.marker import Marker, NextOffsets
 from contract.table import LANES, OFFSET, PARTITION
 from flight_server.tail.files import TailFiles
-from flight_server.tail.follower import Follower, FollowerLimits
+from flight_server.tail.follower import Follower
 from flight_server.tail.index import TailLimits
 from flight_server.tail.keeper import Keeper, KeeperLimits, LogHealth
+from flight_server.tail.pace import FollowerLimits
 from flight_server.view import FreshnessLimits, View, ViewPublisher
 from tests.support.log_model import DEFINITION, ManualClock, ModelLog, ModelSource
 

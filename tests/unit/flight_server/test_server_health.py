@@ -19,7 +19,7 @@ from flight_server.refresher import Refresher
 from flight_server.tail import aligned_ipc
 from flight_server.tail import files as tail_files
 from flight_server.tail.files import TailFiles
-from flight_server.tail.follower import FollowerLimits
+from flight_server.tail.pace import FollowerLimits
 from flight_server.view import State
 from tests.support.log_model import DEFINITION, ManualClock, ModelLog
 from tests.support.view_model import ModelLake, Server, check, rows_of

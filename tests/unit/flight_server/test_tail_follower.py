@@ -11,7 +11,7 @@ import pytest
 from contract.errors import UnavailableError
 from contract.log import LogProblem, Trouble
 from contract.table import Lane
-from flight_server.tail.follower import FollowerLimits
+from flight_server.tail.pace import FollowerLimits
 from flight_server.tail.runner import TailRunner
 from flight_server.view import State
 from tests.support.log_model import ModelLog, Poison
@@ -439,3 +439,11 @@ def test_a_sealed_range_does_not_hide_what_was_trimmed_in_its_middle(
     server.start()
 
     check(server.settle(), log)
+
+
+def test_a_poll_waits_longer_while_few_messages_come() -> None:
+    limits = FollowerLimits(poll_s=0.003, quiet_poll_s=0.01, busy_messages=64)
+
+    assert limits.wait_s(0) == limits.wait_s(63) == 0.01
+    assert limits.wait_s(64) == limits.wait_s(10_000) == 0.003
+    assert FollowerLimits(poll_s=0.5).wait_s(0) == 0.5
