@@ -39,6 +39,6 @@ class AuditSettings:
         2.0, doc="Oldest age of a row before it is committed", unit="s", minimum=0.05
     )
     spacing_s: float = setting(
-        1.0, doc="Longest quiet time between two faults", unit="s", minimum=0.0
+        20.0, doc="Longest quiet time between two faults", unit="s", minimum=0.0
     )
     keep: bool = setting(False, doc="Keep all data and logs of the run")

@@ -89,6 +89,7 @@ def test_rows_that_a_zombie_puts_on_top_of_its_successor_are_duplicates(
         rounds=1,
         faults=("zombie",),
         seed=HALTED_BEFORE_A_COMMIT,
+        spacing_s=1.0,
         flush_interval_s=0.3,
     )
     code, result, said = run(capsys, settings, Commands(sidecar=planted("retries_left_on")))
