@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from contract.client_log import ClientLog
@@ -15,6 +21,7 @@ from ingest.ports import TopicState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
 
     from ingest.ports import TopicLook
 
@@ -37,11 +44,20 @@ class _Sparse(logging.Filter):
 
 
 class KafkaLog(LogReader):
-    """`IngestLog`: a reader that also knows the log's end and leaves its offsets as a hint."""
+    """`IngestLog`: a reader that also knows the log's end and leaves its offsets as a hint.
 
-    def __init__(self, consumer: Consumer, admin: AdminClient, topic: str, said: ClientLog) -> None:
+    The hint is the admin client's business: a consumer does not begin with a new assignment while
+    a commit of its own is under way, and one that was lost with its broker may stay so for ever.
+    """
+
+    def __init__(
+        self, consumer: Consumer, admin: AdminClient, topic: str, group: str, said: ClientLog
+    ) -> None:
         super().__init__(consumer, admin, TopicPartition, TopicCollection, topic, said)
         self._ingest_consumer = consumer
+        self._hints = admin
+        self._group = group
+        self._hinting: Future[ConsumerGroupTopicPartitions] | None = None
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """See `IngestLog`: what the last fetches said."""
@@ -54,12 +70,20 @@ class KafkaLog(LogReader):
         return found
 
     def hint(self, next_offsets: Mapping[int, int]) -> None:
-        """See `IngestLog`: commits the offsets of the consumer group, which nobody reads back."""
+        """See `IngestLog`: sets the offsets of the group, which nobody reads back.
+
+        Left out while the last ones are still on their way.
+        """
+        if self._hinting is not None and not self._hinting.done():
+            return
         offsets = [TopicPartition(self.topic, p, o) for p, o in sorted(next_offsets.items())]
+        wanted = ConsumerGroupTopicPartitions(self._group, offsets)
         try:
-            self._ingest_consumer.commit(offsets=offsets, asynchronous=True)
+            futures = self._hints.alter_consumer_group_offsets([wanted])
         except KafkaException as error:
             _LOG.debug("topic %s: offsets for lag tools were not sent: %s", self.topic, error)
+            return
+        self._hinting = futures[self._group]
 
 
 def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, TopicLook]:
@@ -72,7 +96,7 @@ def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, 
         client_log.addFilter(_Sparse())
     said = ClientLog(client_log)
     settings = consumer_settings(bootstrap_servers, group)
-    consumer = Consumer({**settings, "on_commit": _on_commit}, logger=said)
+    consumer = Consumer(settings, logger=said)
     admin = AdminClient(admin_settings(bootstrap_servers), logger=client_log)
     watcher = LogReader(consumer, admin, TopicPartition, TopicCollection, topic, said)
 
@@ -80,9 +104,4 @@ def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, 
         # Only the admin client is asked: it is safe to share between threads.
         return TopicState(watcher.topic_id(), tuple(watcher.partitions()))
 
-    return KafkaLog(consumer, admin, topic, said), look
-
-
-def _on_commit(error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
-    if error is not None:
-        _LOG.debug("offsets for lag tools were not taken: %s", error)
+    return KafkaLog(consumer, admin, topic, group, said), look
