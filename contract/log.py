@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from contract.errors import OperatorError, UnavailableError
+from contract.errors import HighwaterError, OperatorError, UnavailableError
 from contract.table import TIMESTAMP_RANGE_US
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from contract.client_log import ClientLog
 
@@ -103,6 +105,8 @@ class LogSource(Protocol):
         ...
 
 
+_LOG = logging.getLogger(__name__)
+
 # librdkafka's error codes (rd_kafka_resp_err_t): stable numbers of its interface.
 _PARTITION_EOF = -191
 _OUT_OF_RANGE = {1, -140}  # OFFSET_OUT_OF_RANGE, _AUTO_OFFSET_RESET
@@ -110,20 +114,24 @@ _GONE = {3, -188, -190, 29, 100}  # unknown topic or partition (local too), auth
 _REQUEST_TIMEOUT_S = 10.0
 # Polls without anything for so long are answered with a fresh start from the same positions.
 _SILENCE_S = 10.0
+_CLIENTS_LEFT_MAX = 8  # each keeps its threads
 
 # A producer may put any 64-bit number there: the broker's check of it can be switched off.
 _TIMESTAMP_MAX_MS = TIMESTAMP_RANGE_US[1] // 1000
 
 
+Renewed = Callable[[], "tuple[Any, ClientLog]"]
+
+
 class LogReader:
     """`LogSource` over a consumer of confluent-kafka, which is handed in.
 
-    librdkafka can leave a partition unfetched for ever after its broker came back; assigning it
-    anew is what helps, so that is done whenever nothing came for a while and nothing is paused.
+    librdkafka can leave partitions unfetched for ever after their broker came back. So they are
+    assigned anew when nothing came for a while. A client that works then tells at least where the
+    log ends; one that does not is left for a new one, unclosed, as closing may hang as well.
 
     `consumer`, `admin`: a `confluent_kafka.Consumer` made with `consumer_settings`, and an
-    `AdminClient`. `topic_partition`: the class of that name; `collection`: `TopicCollection`.
-    `said`: the consumer's logger.
+    `AdminClient`. `topic_partition`, `collection`: the classes. `said`: the consumer's logger.
     """
 
     def __init__(
@@ -134,7 +142,10 @@ class LogReader:
         collection: Callable[..., Any],
         topic: str,
         said: ClientLog,
+        renewed: Renewed | None = None,
     ) -> None:
+        """`renewed` makes another consumer like the first, and its logger."""
+        self._renewed, self._left = renewed, list[Any]()  # how, and the clients that were left
         self._consumer = consumer
         self._admin = admin
         self._topic_partition = topic_partition
@@ -145,6 +156,7 @@ class LogReader:
         self._positions: dict[int, int] = {}
         self._paused: set[int] = set()
         self._silent_s = 0.0
+        self._silences = 0  # in a row, each answered with a new assignment
 
     def topic_id(self) -> str:
         """See `LogSource`. Raises OperatorError if there is no such topic."""
@@ -205,8 +217,23 @@ class LogReader:
     def _assign_after_silence(self, fetched: Fetched, events: int, waited_s: float) -> None:
         self._positions |= fetched.positions
         self._silent_s = 0.0 if events or self._paused else self._silent_s + waited_s
+        self._silences = 0 if events else self._silences
         if self._silent_s >= _SILENCE_S and self._positions:
+            self._silences += 1
+            self._leave_client()
             self.assign(self._positions, self._topic_id)
+
+    def _leave_client(self) -> None:
+        """A new client in place of one that says nothing although the broker answers."""
+        if self._silences < 2 or self._renewed is None or len(self._left) >= _CLIENTS_LEFT_MAX:
+            return
+        try:
+            self._describe()
+        except HighwaterError:
+            return
+        _LOG.warning("topic %s: the client gives nothing any more; a new one goes on", self.topic)
+        self._left.append(self._consumer)
+        self._consumer, self._said = self._renewed()
 
     def _replaced(self, found: str) -> LogProblem:
         return LogProblem(

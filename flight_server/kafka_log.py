@@ -33,7 +33,10 @@ def open_ends(bootstrap_servers: str, topic: str, client_id: str) -> LogReader:
 
 
 def _open(bootstrap_servers: str, topic: str, settings: dict[str, Any]) -> LogReader:
-    said = ClientLog(_CLIENT_LOG)
-    consumer = Consumer(settings, logger=said)
+    def made() -> tuple[Consumer, ClientLog]:
+        said = ClientLog(_CLIENT_LOG)
+        return Consumer(settings, logger=said), said
+
+    consumer, said = made()
     admin = AdminClient(admin_settings(bootstrap_servers), logger=_CLIENT_LOG)
-    return LogReader(consumer, admin, TopicPartition, TopicCollection, topic, said)
+    return LogReader(consumer, admin, TopicPartition, TopicCollection, topic, said, made)

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from contract.client_log import ClientLog
 from contract.client_settings import admin_settings, consumer_settings
-from contract.log import LogReader
+from contract.log import LogReader, Renewed
 from ingest.ports import TopicState
 
 if TYPE_CHECKING:
@@ -51,10 +51,15 @@ class KafkaLog(LogReader):
     """
 
     def __init__(
-        self, consumer: Consumer, admin: AdminClient, topic: str, group: str, said: ClientLog
+        self,
+        consumer: Consumer,
+        admin: AdminClient,
+        topic: str,
+        group: str,
+        said: ClientLog,
+        renewed: Renewed,
     ) -> None:
-        super().__init__(consumer, admin, TopicPartition, TopicCollection, topic, said)
-        self._ingest_consumer = consumer
+        super().__init__(consumer, admin, TopicPartition, TopicCollection, topic, said, renewed)
         self._hints = admin
         self._group = group
         self._hinting: Future[ConsumerGroupTopicPartitions] | None = None
@@ -64,7 +69,7 @@ class KafkaLog(LogReader):
         found = {}
         for partition in partitions:
             where = TopicPartition(self.topic, partition)
-            bounds = self._ingest_consumer.get_watermark_offsets(where, cached=True)
+            bounds = self._consumer.get_watermark_offsets(where, cached=True)
             if bounds[1] >= 0:
                 found[partition] = bounds[1]
         return found
@@ -94,9 +99,12 @@ def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, 
     client_log = logging.getLogger(f"{__name__}.{group}")
     if not client_log.filters:
         client_log.addFilter(_Sparse())
-    said = ClientLog(client_log)
-    settings = consumer_settings(bootstrap_servers, group)
-    consumer = Consumer(settings, logger=said)
+
+    def made() -> tuple[Consumer, ClientLog]:
+        said = ClientLog(client_log)
+        return Consumer(consumer_settings(bootstrap_servers, group), logger=said), said
+
+    consumer, said = made()
     admin = AdminClient(admin_settings(bootstrap_servers), logger=client_log)
     watcher = LogReader(consumer, admin, TopicPartition, TopicCollection, topic, said)
 
@@ -104,4 +112,4 @@ def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, 
         # Only the admin client is asked: it is safe to share between threads.
         return TopicState(watcher.topic_id(), tuple(watcher.partitions()))
 
-    return KafkaLog(consumer, admin, topic, group, said), look
+    return KafkaLog(consumer, admin, topic, group, said, made), look

@@ -439,3 +439,31 @@ def test_silence_of_paused_partitions_is_no_reason_to_start_afresh() -> None:
     polled(reader, 10)
 
     assert len(consumer.assigned) == 2
+
+
+def test_a_client_that_stays_silent_is_left_for_a_new_one_while_the_broker_answers() -> None:
+    _, consumer = a_stuck_reader()
+    said, fresh = ClientLog(SILENT), StuckConsumer()
+    there = SimpleNamespace(topic_id="its-id", partitions=[])
+    for admin, left in ((Admin(there), True), (Admin(TimeoutError()), False)):
+        reader = LogReader(
+            consumer, admin, TopicPartition, list, "t", said, lambda: (fresh, ClientLog(SILENT))
+        )
+        reader.assign({0: 5}, "its-id")
+        fresh.assigned.clear()
+        polled(reader, 10)
+        assert not fresh.assigned
+        polled(reader, 10)
+
+        assert bool(fresh.assigned) is left
+
+
+def test_a_client_that_says_where_the_log_ends_is_kept() -> None:
+    reader, consumer = a_stuck_reader()
+    reader._renewed = lambda: pytest.fail("it works")
+    for _ in range(5):
+        polled(reader, 10)
+        consumer.answers = [[end(0, 5)]]
+        reader.poll(10, 0.5)
+
+    assert len(consumer.assigned) == 6
