@@ -54,7 +54,8 @@ def test_every_answer_is_exact_under_every_kind_of_fault(
     code, result, said = run(capsys, settings)
 
     assert code == 0, said
-    assert result["faults"] == dict.fromkeys(KINDS, 1)
+    assert result["faults"].pop("foreign-compaction") >= 1  # more where files grow in number
+    assert result["faults"] == dict.fromkeys(set(KINDS) - {"foreign-compaction"}, 1)
     assert result["answers"] > 500
     assert result["dropped_duplicates"] > 0
     assert result["dead_letters"] > 0
