@@ -173,15 +173,10 @@ class HandleStore(Generic[_T]):
         while len(self._entries) > bounds.entries_max:
             self._remove(next(iter(self._entries)))
         while self._served_bytes > bounds.served_bytes_max:
-            pinning = (h for h, e in self._entries.items() if e.served and e.pinned_bytes)
-            self._remove(next(pinning))  # the oldest ones stand in front
-        if self._total_bytes > bounds.pinned_bytes_max:
-            *older, newest = self._entries
-            rest_max = bounds.pinned_bytes_max + self._entries[newest].pinned_bytes
-            for handle in [h for h in older if self._entries[h].pinned_bytes]:
-                if self._total_bytes <= rest_max:
-                    break
-                self._remove(handle)
+            self._remove(next(h for h, e in self._entries.items() if e.served and e.pinned_bytes))
+        newest_bytes = next((e.pinned_bytes for e in reversed(self._entries.values())), 0)
+        while self._total_bytes - newest_bytes > bounds.pinned_bytes_max:
+            self._remove(next(h for h, e in self._entries.items() if e.pinned_bytes))
 
     def _remove(self, handle: bytes) -> _Entry[_T]:
         entry = self._entries.pop(handle)
