@@ -68,6 +68,7 @@ def ensure_jars(jars_dir: Path, progress: Callable[[str], None]) -> Path:
     The jars appear under their name in one rename, so an interrupted download leaves nothing half.
     Raises OperatorError without Maven, or with Maven's own words.
     """
+    jars_dir = jars_dir.resolve()  # a link to jars that are shared may be there before they are
     if jars_dir.is_dir():
         return jars_dir
     maven = shutil.which("mvn")

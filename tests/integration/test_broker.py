@@ -142,6 +142,23 @@ def test_without_maven_the_error_names_it(tmp_path: Path, monkeypatch: pytest.Mo
         find_java()
 
 
+def test_jars_behind_a_link_are_resolved_where_it_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "mvn").write_text(
+        "#!/bin/sh\nfor word; do\n"
+        '  case $word in -DoutputDirectory=*) mkdir -p "${word#*=}";; esac\ndone\n'
+    )
+    (tools / "mvn").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    (tmp_path / "link").symlink_to(tmp_path / "shared" / "jars")
+
+    assert ensure_jars(tmp_path / "link", print) == tmp_path / "shared" / "jars"
+    assert (tmp_path / "link").is_dir()
+
+
 def test_what_maven_says_is_passed_on_and_nothing_half_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
