@@ -9,7 +9,8 @@ import pyarrow as pa
 from pyarrow import flight
 
 from contract.errors import CancelledError, RequestError, UnsupportedError
-from flight_server.handlers import Call, FlightSqlService
+from flight_server.handlers.service import FlightSqlService
+from flight_server.handlers.values import Call
 from flight_server.protocol import status
 from flight_server.protocol.handshake import CALLER, AcceptHandshake, AnonymousCallers
 from flight_server.protocol.limits import Product, ProtocolLimits

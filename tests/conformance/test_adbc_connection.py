@@ -9,7 +9,7 @@ import adbc_driver_flightsql.dbapi as adbc
 import pyarrow as pa
 import pytest
 
-from flight_server.handlers import FlightSqlService
+from flight_server.handlers.service import FlightSqlService
 from tests.support.flight_fixture import connected
 
 

@@ -12,7 +12,7 @@ import adbc_driver_flightsql.dbapi as adbc
 import pyarrow as pa
 import pytest
 
-from flight_server.handlers import FlightSqlService
+from flight_server.handlers.service import FlightSqlService
 from flight_server.protocol.limits import ProtocolLimits
 from tests.support.flight_fixture import SmallEngine, connected, serving
 

@@ -1,0 +1,147 @@
+"""Which handler answers which RPC, command and action: one line each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from contract.errors import ReadOnlyError, RequestError, UnsupportedError
+from flight_server.handlers.cancel import Cancels
+from flight_server.handlers.prepared import Prepared, prepared_store
+from flight_server.handlers.session import SessionActions
+from flight_server.handlers.statements import Planner, Statements, ticket_store
+from flight_server.handlers.values import Action, Info, Rows
+from flight_server.protocol import commands, sql_info
+from flight_server.protocol.metadata import METADATA, Facts
+from flight_server.protocol.stream import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import pyarrow as pa
+
+    from contract.clock import Clock
+    from flight_server.handlers.values import Call
+    from flight_server.ports import Engine
+    from flight_server.protocol.limits import Product, ProtocolLimits
+    from flight_server.statements import PlannedStatement
+
+
+class FlightSqlService:
+    """The commands of Flight SQL over an engine. Every method is called from many threads.
+
+    They raise the classes of `contract.errors`; what else comes out is a bug.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: ProtocolLimits,
+        product: Product,
+        clock: Clock,
+        new_id: Callable[[], bytes],
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._facts = Facts(engine.tables, sql_info.facts(product, limits))
+        self._delivery = Delivery(limits, clock)
+        self._tickets = ticket_store(limits, clock, new_id)
+        self._handles = prepared_store(limits, clock, new_id)
+        planner = Planner(engine, limits)
+        self._statements = statements = Statements(planner, self._delivery, self._tickets)
+        prepared = Prepared(planner, self._handles, limits)
+        sessions = SessionActions(product)
+        cancels = Cancels(self._tickets)
+        self._planners: Mapping[type[Any], Callable[[Any, Call], PlannedStatement]] = {
+            commands.StatementQuery: statements.plan,
+            commands.PreparedStatementQuery: prepared.plan,
+            commands.StatementUpdate: _refuse_write,
+            commands.PreparedStatementUpdate: _refuse_write,
+        }
+        self._schemas: Mapping[type[Any], Callable[[Any, Call], pa.Schema]] = {
+            commands.StatementQuery: statements.schema,
+            commands.PreparedStatementQuery: prepared.schema,
+            commands.StatementUpdate: _refuse_write,
+            commands.PreparedStatementUpdate: _refuse_write,
+        }
+        self._uploads: Mapping[
+            type[Any], Callable[[Any, Iterable[pa.RecordBatch], Call], bytes]
+        ] = {
+            commands.PreparedStatementQuery: prepared.bind,
+            commands.StatementUpdate: _refuse_write,
+            commands.PreparedStatementUpdate: _refuse_write,
+            commands.StatementIngest: _refuse_write,
+        }
+        self._actions: Mapping[str, Action] = {
+            "CreatePreparedStatement": Action("prepare a query", prepared.prepare),
+            "ClosePreparedStatement": Action("forget a prepared query", prepared.close),
+            "CancelFlightInfo": Action("stop a query", cancels.cancel_flight_info),
+            "CancelQuery": Action("stop a query (deprecated form)", cancels.cancel_query),
+            "SetSessionOptions": Action("set catalog or schema", sessions.set_options),
+            "GetSessionOptions": Action("read catalog and schema", sessions.get_options),
+            "CloseSession": Action("end a session", sessions.close),
+        }
+
+    def info(self, command: bytes, call: Call) -> Info:
+        """GetFlightInfo: plan, and keep the plan with its cut behind a ticket."""
+        decoded = commands.decode(command)
+        if answer := METADATA.get(type(decoded)):
+            return Info(answer.schema(decoded), ticket=command)
+        statement = _handler(self._planners, decoded, "queried")(decoded, call)
+        expires_wall_s = self._clock.wall_s() + self._limits.ticket_ttl_s
+        return self._statements.ticket(statement, call, expires_wall_s)
+
+    def schema(self, command: bytes, call: Call) -> pa.Schema:
+        """GetSchema: plan and forget; a prepared statement needs no bound values for it."""
+        decoded = commands.decode(command)
+        if answer := METADATA.get(type(decoded)):
+            return answer.schema(decoded)
+        return _handler(self._schemas, decoded, "described")(decoded, call)
+
+    def rows(self, ticket: bytes, call: Call) -> Rows:
+        """DoGet: the rows of a ticket, executed while they are read."""
+        decoded = commands.decode(ticket)
+        if answer := METADATA.get(type(decoded)):
+            table = answer.table(decoded, self._facts).combine_chunks()
+            return Rows(answer.schema(decoded), self._delivery.table(table))
+        if isinstance(decoded, commands.TicketStatementQuery):
+            return self._statements.rows(decoded, call)
+        if isinstance(decoded, commands.PreparedStatementQuery):
+            planner = self._planners[commands.PreparedStatementQuery]
+            return self._statements.stream(planner(decoded, call), call)
+        raise RequestError("this is a command, not a ticket: send it as GetFlightInfo first")
+
+    def put(self, command: bytes, upload: Iterable[pa.RecordBatch], call: Call) -> bytes:
+        """DoPut: the metadata to answer with. The caller reads what is left of the upload."""
+        decoded = commands.decode(command)
+        return _handler(self._uploads, decoded, "sent with DoPut")(decoded, upload, call)
+
+    def act(self, name: str, body: bytes, call: Call) -> list[bytes]:
+        """DoAction: the bodies of the results."""
+        action = self._actions.get(name)
+        if action is None:
+            raise UnsupportedError(f"this server has no action {name[:100]!r}")
+        return action.run(body, call)
+
+    def actions(self) -> list[tuple[str, str]]:
+        """ListActions: names and descriptions."""
+        return [(name, action.description) for name, action in self._actions.items()]
+
+    def stop(self) -> None:
+        """End every stream at its next batch."""
+        self._delivery.stop()
+
+    def purge(self) -> None:
+        """Drop expired handles and the cuts that they pin."""
+        self._tickets.purge()
+        self._handles.purge()
+
+
+def _handler(handlers: Mapping[type[Any], Any], decoded: object, done: str) -> Any:
+    handler = handlers.get(type(decoded))
+    if handler is None:
+        raise UnsupportedError(f"{type(decoded).__name__} cannot be {done}")
+    return handler
+
+
+def _refuse_write(*_: object) -> Any:
+    raise ReadOnlyError("this server is read-only: rows come in through the topic alone")

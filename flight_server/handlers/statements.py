@@ -1,0 +1,113 @@
+"""Statements sent as text: checked, planned, and kept behind tickets."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from contract.errors import RequestError, UnsupportedError
+from flight_server.handlers.values import Info, Rows
+from flight_server.protocol import commands, placeholders
+from flight_server.protocol.stream import Slots, result_schema
+from flight_server.statements import HandleStore, PlannedStatement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
+
+    from contract.clock import Clock
+    from flight_server.handlers.values import Call
+    from flight_server.ports import Engine, Plan
+    from flight_server.protocol.limits import ProtocolLimits
+    from flight_server.protocol.stream import Delivery
+
+
+class Planner:
+    """The engine, asked by a bounded number of calls at once."""
+
+    def __init__(self, engine: Engine, limits: ProtocolLimits) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._slots = Slots("planning", limits.plans_max, limits.slot_wait_s)
+
+    def checked(self, sql: str, transaction_id: bytes | None) -> placeholders.Statement:
+        """`sql` with numbered placeholders; refused before the engine sees it if too long."""
+        if transaction_id is not None:
+            raise UnsupportedError("this server has no transactions")
+        size = len(sql.encode())
+        if size > self._limits.sql_bytes_max:
+            raise RequestError(
+                f"the statement has {size} bytes; the most is {self._limits.sql_bytes_max}"
+            )
+        return placeholders.rewrite(sql)
+
+    def plan(self, sql: str, bound: Mapping[str, pa.Scalar] | None, _: Call) -> Plan:
+        """Plan `sql` for the caller over a cut pinned now."""
+        with self._slots.taken():
+            return self._engine.plan(sql, bound)
+
+    def parameters(self, sql: str, _: Call) -> pa.Schema:
+        """The placeholders of `sql`; see `Engine.parameters`."""
+        with self._slots.taken():
+            return self._engine.parameters(sql)
+
+
+class Statements:
+    """CommandStatementQuery, and the tickets of every planned statement."""
+
+    def __init__(
+        self, planner: Planner, delivery: Delivery, tickets: HandleStore[PlannedStatement]
+    ) -> None:
+        self._planner = planner
+        self._delivery = delivery
+        self._tickets = tickets
+
+    def plan(self, command: commands.StatementQuery, call: Call) -> PlannedStatement:
+        """Plan a text without placeholders."""
+        statement = self._planner.checked(command.query, command.transaction_id)
+        if statement.has_placeholders:
+            raise RequestError("the statement has placeholders: prepare it and bind values to them")
+        return PlannedStatement(statement.sql, self._planner.plan(statement.sql, None, call))
+
+    def schema(self, command: commands.StatementQuery, call: Call) -> pa.Schema:
+        """Plan and forget."""
+        return self.plan(command, call).plan.schema
+
+    def rows(self, ticket: commands.TicketStatementQuery, call: Call) -> Rows:
+        """The rows behind a ticket, executed while they are read."""
+        handle = ticket.statement_handle
+        served = partial(self._tickets.mark_served, handle)
+        return self.stream(self._tickets.get(handle, call.principal), call, served)
+
+    def stream(
+        self, statement: PlannedStatement, call: Call, served: Callable[[], None] = lambda: None
+    ) -> Rows:
+        """The rows of `statement`; `served` is called when all were taken."""
+        schema = result_schema(statement.plan.schema, statement.plan.receipt)
+        return Rows(schema, self._delivery.batches(statement, call.is_cancelled, served))
+
+    def ticket(self, statement: PlannedStatement, call: Call, expires_wall_s: float) -> Info:
+        """Keep `statement` with its cut behind a new ticket."""
+        handle = self._tickets.put(statement, call.principal)
+        return Info(
+            result_schema(statement.plan.schema, statement.plan.receipt),
+            ticket=commands.encode(commands.TicketStatementQuery(handle)),
+            app_metadata=statement.plan.receipt.encode(),
+            expires_wall_s=expires_wall_s,
+        )
+
+
+def ticket_store(
+    limits: ProtocolLimits, clock: Clock, new_id: Callable[[], bytes]
+) -> HandleStore[PlannedStatement]:
+    """A store for planned statements."""
+    return HandleStore(
+        "ticket",
+        bounds=limits.tickets,
+        ttl_s=limits.ticket_ttl_s,
+        renew=False,
+        clock=clock,
+        new_id=new_id,
+        pinned_bytes=lambda statement: statement.plan.pinned_bytes,
+    )

@@ -1,0 +1,45 @@
+"""What handlers take and give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a handler knows of the RPC that it answers."""
+
+    principal: str
+    is_cancelled: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Info:
+    """How the rows of a command can be fetched."""
+
+    schema: pa.Schema
+    ticket: bytes
+    app_metadata: bytes = b""
+    expires_wall_s: float | None = None  # until then the ticket can be fetched again
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One result."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action of DoAction; `run` takes its body and gives the bodies of its results."""
+
+    description: str
+    run: Callable[[bytes, Call], list[bytes]]
