@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from contract.errors import ReadOnlyError, RequestError, UnsupportedError
 from flight_server.handlers.cancel import Cancels
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from flight_server.ports import Engine
     from flight_server.protocol.limits import Product, ProtocolLimits
     from flight_server.statements import PlannedStatement
+
+_H = TypeVar("_H")
 
 
 class FlightSqlService:
@@ -136,7 +138,7 @@ class FlightSqlService:
         self._handles.purge()
 
 
-def _handler(handlers: Mapping[type[Any], Any], decoded: object, done: str) -> Any:
+def _handler(handlers: Mapping[type[Any], _H], decoded: object, done: str) -> _H:
     handler = handlers.get(type(decoded))
     if handler is None:
         raise UnsupportedError(f"{type(decoded).__name__} cannot be {done}")
