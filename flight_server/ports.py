@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from flight_server.security.identity import Identity
+
 
 @dataclass(frozen=True)
 class TableInfo:
@@ -51,14 +53,19 @@ class Engine(Protocol):
     They raise the classes of `contract.errors`; any other exception is answered as a bug.
     """
 
-    def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None = None) -> Plan:
-        """Plan `sql` over a cut pinned now; `parameters` has a key `$1` for placeholder `$1`."""
+    def plan(
+        self, sql: str, parameters: Mapping[str, pa.Scalar] | None, identity: Identity
+    ) -> Plan:
+        """Plan `sql` over a cut pinned now; `parameters` has a key `$1` for placeholder `$1`.
+
+        A table that `identity` may not read does not exist, here and in the other methods.
+        """
         ...
 
-    def parameters(self, sql: str) -> pa.Schema:
+    def parameters(self, sql: str, identity: Identity) -> pa.Schema:
         """The placeholders of `sql`: fields named `$1`, `$2`, … of concrete types, nullable."""
         ...
 
-    def tables(self) -> Sequence[TableInfo]:
-        """Every table, in any order."""
+    def tables(self, identity: Identity) -> Sequence[TableInfo]:
+        """Every table that `identity` may read, in any order."""
         ...

@@ -28,7 +28,7 @@ _DEFAULT_PRODUCT = Product()
 class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     """Flight SQL on one address; it listens from construction on (`port` says where).
 
-    `new_id` gives at least 16 unguessable bytes. `callers` makes middleware with a `principal`.
+    `new_id` gives at least 16 unguessable bytes. `callers` makes middleware with an `identity`.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
 
 def _call(context: flight.ServerCallContext) -> Call:
-    return Call(context.get_middleware(CALLER).principal, context.is_cancelled)
+    return Call(context.get_middleware(CALLER).identity, context.is_cancelled)
 
 
 def _command(descriptor: flight.FlightDescriptor) -> bytes:

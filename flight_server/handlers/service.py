@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from contract.errors import ReadOnlyError, RequestError, UnsupportedError
@@ -44,7 +45,8 @@ class FlightSqlService:
     ) -> None:
         self._limits = limits
         self._clock = clock
-        self._facts = Facts(engine.tables, sql_info.facts(product, limits))
+        self._engine = engine
+        self._sql_info = sql_info.facts(product, limits)
         self._delivery = Delivery(limits, clock)
         self._tickets = ticket_store(limits, clock, new_id)
         self._handles = prepared_store(limits, clock, new_id)
@@ -103,7 +105,8 @@ class FlightSqlService:
         """DoGet: the rows of a ticket, executed while they are read."""
         decoded = commands.decode(ticket)
         if answer := METADATA.get(type(decoded)):
-            table = answer.table(decoded, self._facts).combine_chunks()
+            facts = Facts(partial(self._engine.tables, call.identity), self._sql_info)
+            table = answer.table(decoded, facts).combine_chunks()
             return Rows(answer.schema(decoded), self._delivery.table(table))
         if isinstance(decoded, commands.TicketStatementQuery):
             return self._statements.rows(decoded, call)

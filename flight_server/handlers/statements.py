@@ -42,15 +42,15 @@ class Planner:
             )
         return placeholders.rewrite(sql)
 
-    def plan(self, sql: str, bound: Mapping[str, pa.Scalar] | None, _: Call) -> Plan:
+    def plan(self, sql: str, bound: Mapping[str, pa.Scalar] | None, call: Call) -> Plan:
         """Plan `sql` for the caller over a cut pinned now."""
         with self._slots.taken():
-            return self._engine.plan(sql, bound)
+            return self._engine.plan(sql, bound, call.identity)
 
-    def parameters(self, sql: str, _: Call) -> pa.Schema:
+    def parameters(self, sql: str, call: Call) -> pa.Schema:
         """The placeholders of `sql`; see `Engine.parameters`."""
         with self._slots.taken():
-            return self._engine.parameters(sql)
+            return self._engine.parameters(sql, call.identity)
 
 
 class Statements:

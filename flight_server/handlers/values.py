@@ -10,13 +10,20 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from flight_server.security.identity import Identity
+
 
 @dataclass(frozen=True)
 class Call:
     """What a handler knows of the RPC that it answers."""
 
-    principal: str
+    identity: Identity
     is_cancelled: Callable[[], bool]
+
+    @property
+    def principal(self) -> str:
+        """Whose handles it may use."""
+        return self.identity.principal
 
 
 @dataclass(frozen=True)

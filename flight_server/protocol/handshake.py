@@ -1,7 +1,7 @@
 """Who calls: without any authentication set up, everybody is `anonymous`.
 
-A server middleware names the principal of each call. Another factory whose middleware has a
-`principal` replaces this one; handlers do not change.
+A server middleware holds the identity of each call. `flight_server.security.callers` has the
+factory that asks for proof; handlers do not change.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from pyarrow import flight
 
+from flight_server.security.identity import EVERYBODY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from flight_server.security.identity import Identity
+
 CALLER = "highwater.caller"  # the key under which the server registers the factory
-ANONYMOUS = "anonymous"
 
 
 class AcceptHandshake(flight.ServerAuthHandler):  # type: ignore[misc]
@@ -32,10 +35,10 @@ class AcceptHandshake(flight.ServerAuthHandler):  # type: ignore[misc]
 
 
 class Caller(flight.ServerMiddleware):  # type: ignore[misc]
-    """The principal of one call."""
+    """The identity of one call."""
 
-    def __init__(self, principal: str, headers: Mapping[str, str]) -> None:
-        self.principal = principal
+    def __init__(self, identity: Identity, headers: Mapping[str, str]) -> None:
+        self.identity = identity
         self._headers = dict(headers)
 
     def sending_headers(self) -> dict[str, str]:
@@ -53,4 +56,4 @@ class AnonymousCallers(flight.ServerMiddlewareFactory):  # type: ignore[misc]
     ) -> Caller:
         """The caller of one RPC."""
         logs_in = info.method == flight.FlightMethod.HANDSHAKE
-        return Caller(ANONYMOUS, {"authorization": "Bearer anonymous"} if logs_in else {})
+        return Caller(EVERYBODY, {"authorization": "Bearer anonymous"} if logs_in else {})

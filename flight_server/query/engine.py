@@ -20,9 +20,11 @@ from flight_server.query.failures import from_engine
 from flight_server.query.normalize import conform, normalized
 from flight_server.query.parameters import parameter_schema
 from flight_server.query.receipt import receipt_of
+from flight_server.query.scope import Scopes
 from flight_server.query.session import CATALOG, PUBLIC, SYSTEM
-from flight_server.query.statement import Pin, Shapes, Statement
+from flight_server.query.statement import Pin, Reader, Shapes, Sources, Statement
 from flight_server.query.system import SYSTEM_TABLES
+from flight_server.security.identity import EVERYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from flight_server.query.session import Session
     from flight_server.query.system import System
     from flight_server.query.types import LakeView
+    from flight_server.security.identity import Identity
 
 _READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
 _PLANNINGS_MAX = 3  # then all files are scanned
@@ -57,20 +60,26 @@ class Engine:
     ) -> None:
         """`view_of`: the current view of a live table, or UnavailableError with the reason."""
         self._session = session
-        self._live = {name: table for table in tables for name in table.names()}
-        self._definitions = [table.definition for table in tables]
+        self._scopes = Scopes(tables)
         self._view_of = view_of
-        self._system = system
         self._check = check
         self._clock = clock
-        session.open(Shapes(session.ctx, self._live))
+        everything = self._scopes.of(EVERYBODY).live
+        information = session.open(Shapes(session.ctx, everything))
+        self._sources = Sources(system, information)
 
-    def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None = None) -> QueryPlan:
+    def plan(
+        self,
+        sql: str,
+        parameters: Mapping[str, pa.Scalar] | None = None,
+        identity: Identity = EVERYBODY,
+    ) -> QueryPlan:
         """See `flight_server.ports.Engine`."""
+        reader = self._reader(identity)
         values = {name.removeprefix("$"): value for name, value in (parameters or {}).items()}
-        pin = self._pin()
+        pin = self._pin(reader)
         try:
-            statement, frame = self._planned(sql, values, pin)
+            statement, frame = self._planned(sql, values, reader, pin)
             schema = normalized(frame.schema())
         except Exception as error:
             raise from_engine(error) from error
@@ -78,48 +87,48 @@ class Engine:
         pinned = sum(map(_open_bytes, statement.views_read().values()))
         return QueryPlan(frame, schema, receipt, statement.files(), self._check, pinned)
 
-    def parameters(self, sql: str) -> pa.Schema:
+    def parameters(self, sql: str, identity: Identity = EVERYBODY) -> pa.Schema:
         """See `flight_server.ports.Engine`."""
-        frame = self._sql(sql, {}, self._statement(self._pin()))
+        reader = self._reader(identity)
+        frame = self._sql(sql, {}, Statement(reader, self._sources, self._pin(reader)))
         return parameter_schema(sql, str(frame.logical_plan()))
 
-    def tables(self) -> Sequence[TableInfo]:
+    def tables(self, identity: Identity = EVERYBODY) -> Sequence[TableInfo]:
         """See `flight_server.ports.Engine`."""
+        scope = self._scopes.of(identity)
         live = [
             TableInfo(CATALOG, PUBLIC, name, "TABLE", normalized(table.schema(name)))
-            for name, table in self._live.items()
+            for name, table in scope.live.items()
         ]
         system = [
-            TableInfo(CATALOG, SYSTEM, name, "SYSTEM TABLE", normalized(schema))
-            for name, schema in SYSTEM_TABLES.items()
+            TableInfo(CATALOG, SYSTEM, name, "SYSTEM TABLE", normalized(SYSTEM_TABLES[name]))
+            for name in scope.system
         ]
         return live + system
 
-    def _pin(self) -> Pin:
-        return Pin.take(self._definitions, self._view_of)
+    def _reader(self, identity: Identity) -> Reader:
+        return Reader(identity, self._scopes.of(identity))
 
-    def _statement(
-        self, pin: Pin, chosen: Mapping[str, pa.BooleanArray] | None = None
-    ) -> Statement:
-        return Statement(self._live, self._system, pin, chosen)
+    def _pin(self, reader: Reader) -> Pin:
+        return Pin.take(reader.scope.definitions, self._view_of)
 
     def _planned(
-        self, sql: str, values: Mapping[str, pa.Scalar], pin: Pin
+        self, sql: str, values: Mapping[str, pa.Scalar], reader: Reader, pin: Pin
     ) -> tuple[Statement, DataFrame]:
-        probe = self._statement(pin)
+        probe = Statement(reader, self._sources, pin)
         frame = self._sql(sql, values, probe)
         if not probe.lacks_files:
             return probe, frame
         statement = probe
         for _ in range(_PLANNINGS_MAX):
             filters = filters_by_scan(frame.optimized_logical_plan())
-            statement = self._statement(pin, statement.needed_by(filters))
+            statement = Statement(reader, self._sources, pin, statement.needed_by(filters))
             frame = self._sql(sql, values, statement)
             if not _MOVES.search(sql):
                 return statement, frame
             if statement.covers(filters_by_scan(frame.optimized_logical_plan())):
                 return statement, frame
-        everything = self._statement(pin, {})
+        everything = Statement(reader, self._sources, pin, {})
         return everything, self._sql(sql, values, everything)
 
     def _sql(self, sql: str, values: Mapping[str, pa.Scalar], statement: Statement) -> DataFrame:

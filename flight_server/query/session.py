@@ -15,6 +15,7 @@ from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
 from datafusion.catalog import Catalog, SchemaProvider, Table
 
 from flight_server.lake.scan import with_scan_settings
+from flight_server.query.information import INFORMATION, Information
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +61,7 @@ class Session:
         self.ctx = SessionContext(with_scan_settings(config), runtime)
         self._planning = threading.local()
 
-    def open(self, tables: Tables) -> None:
+    def open(self, tables: Tables) -> Information:
         """Register the catalog. `tables` is what threads see that plan nothing themselves."""
         for name, limit in (
             ("metadata_cache_limit", _METADATA_CACHE),
@@ -72,6 +73,9 @@ class Session:
         self.ctx.register_catalog_provider(CATALOG, catalog)
         for schema in (PUBLIC, SYSTEM):
             catalog.register_schema(schema, _Provider(self, schema))
+        information = Information(self.ctx)
+        catalog.register_schema(INFORMATION, _Provider(self, INFORMATION))
+        return information
 
     @contextmanager
     def planning(self, tables: Tables) -> Iterator[SessionContext]:
@@ -89,6 +93,8 @@ class Session:
 
 class _Provider(SchemaProvider):
     """A schema whose tables are those of the statement that the calling thread plans."""
+
+    owner_name = CATALOG  # type: ignore[assignment]  # read as an attribute, not called
 
     def __init__(self, session: Session, schema: str) -> None:
         self._session = session

@@ -10,6 +10,7 @@ import pyarrow as pa
 from contract.errors import HighwaterError
 from flight_server.lake.prune import covers, needed
 from flight_server.lake.snapshot import DataFiles
+from flight_server.query.information import INFORMATION, INFORMATION_TABLES
 from flight_server.query.session import PUBLIC
 from flight_server.query.system import SYSTEM_TABLES
 
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from contract.table import TableDefinition
     from flight_server.lake.prune import Filters
     from flight_server.lake.scan import LakeScan
+    from flight_server.query.information import Information
     from flight_server.query.live import LiveTable
+    from flight_server.query.scope import Scope
     from flight_server.query.system import System
     from flight_server.query.types import LakeView
+    from flight_server.security.identity import Identity
 
 
 # So few files are scanned without asking which of them are needed: that would cost another
@@ -74,12 +78,30 @@ class Shapes:
 
     def names(self, schema: str) -> Sequence[str]:
         """See `Tables`."""
+        if schema == INFORMATION:
+            return ()  # the engine's own frames name these tables themselves
         return tuple(self._live) if schema == PUBLIC else tuple(SYSTEM_TABLES)
 
     def frame(self, schema: str, name: str) -> DataFrame:
         """See `Tables`."""
         columns = self._live[name].schema(name) if schema == PUBLIC else SYSTEM_TABLES[name]
         return self._ctx.read_batches([pa.RecordBatch.from_pylist([], schema=columns)])
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Whose statement it is, and what that one can name."""
+
+    identity: Identity
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What answers for the tables that are not live ones."""
+
+    system: System
+    information: Information
 
 
 class Statement:
@@ -90,16 +112,16 @@ class Statement:
 
     def __init__(
         self,
-        live: Mapping[str, LiveTable],
-        system: System,
+        reader: Reader,
+        sources: Sources,
         pin: Pin,
         chosen: Mapping[str, pa.BooleanArray] | None = None,
     ) -> None:
         """`chosen`: the files of each scan, all of them where a name is missing; None: none, or
         all where they are few.
         """
-        self._live = live
-        self._system = system
+        self._reader = reader
+        self._sources = sources
         self._pin = pin
         self._chosen = chosen
         self._reads_all = False
@@ -109,14 +131,18 @@ class Statement:
 
     def names(self, schema: str) -> Sequence[str]:
         """See `Tables`."""
-        return tuple(self._live) if schema == PUBLIC else tuple(SYSTEM_TABLES)
+        if schema == INFORMATION:
+            return INFORMATION_TABLES
+        return tuple(self._reader.scope.live) if schema == PUBLIC else self._reader.scope.system
 
     def frame(self, schema: str, name: str) -> DataFrame:
         """See `Tables`."""
+        if schema == INFORMATION:
+            return self._sources.information.frame(name, self._reader.scope)
         if schema != PUBLIC:
             self._reads_all = True
-            return self._system.frame(name, self._pin)
-        table = self._live[name]
+            return self._sources.system.frame(name, self._pin, self._reader.identity)
+        table = self._reader.scope.live[name]
         try:
             view = self._pin.view(table.definition.name)
             self._read[table.definition.name] = view

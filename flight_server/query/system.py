@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from flight_server.query.statement import Pin
     from flight_server.query.types import LakeView
+    from flight_server.security.identity import Identity
+
+    _Rows = Callable[[Pin, Identity], Iterator[tuple[Any, ...]]]
 
 _TEXT = pa.string()
 _INT = pa.int64()
@@ -80,6 +83,9 @@ SYSTEM_TABLES: Mapping[str, pa.Schema] = {
 }
 
 
+ADMIN_TABLES = frozenset({"settings"})
+
+
 class System:
     """Makes the frames of the system tables."""
 
@@ -87,7 +93,7 @@ class System:
         """`settings`: the frozen dataclass that the server was started with."""
         self._ctx = ctx
         self._settings = settings
-        self._rows: Mapping[str, Callable[[Pin], Iterator[tuple[Any, ...]]]] = {
+        self._rows: Mapping[str, _Rows] = {
             "cut": _each(_cut),
             "snapshots": _each(_snapshots),
             "tail_chunks": _each(_tail_chunks),
@@ -96,26 +102,29 @@ class System:
             "settings": self._setting_rows,
         }
 
-    def frame(self, name: str, pin: Pin) -> DataFrame:
-        """The rows of system table `name` for a statement with this pin; does not block."""
+    def frame(self, name: str, pin: Pin, reader: Identity) -> DataFrame:
+        """The rows of system table `name` for a statement of `reader` with this pin.
+
+        It does not block. The pin holds what the reader may see, and nothing else.
+        """
         if name not in self._rows:
             raise NotFoundError(f"there is no table system.{name}")
         schema = SYSTEM_TABLES[name]
-        columns = list(zip(*self._rows[name](pin), strict=True)) or [()] * len(schema)
+        columns = list(zip(*self._rows[name](pin, reader), strict=True)) or [()] * len(schema)
         arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
         return self._ctx.read_batches([pa.RecordBatch.from_arrays(arrays, schema=schema)])
 
-    def _setting_rows(self, _: Pin) -> Iterator[tuple[Any, ...]]:
+    def _setting_rows(self, _: Pin, __: Identity) -> Iterator[tuple[Any, ...]]:
         for item, value in shown(self._settings):
             yield item.name, value, item.unit, item.doc
 
 
 def _each(
     rows: Callable[[str, LakeView], Iterator[tuple[Any, ...]]],
-) -> Callable[[Pin], Iterator[tuple[Any, ...]]]:
+) -> _Rows:
     """The rows of every table that has a view."""
 
-    def of_pin(pin: Pin) -> Iterator[tuple[Any, ...]]:
+    def of_pin(pin: Pin, _: Identity) -> Iterator[tuple[Any, ...]]:
         for name, view in pin.available().items():
             yield from rows(name, view)
 
@@ -181,7 +190,7 @@ def _gaps(table: str, view: LakeView) -> Iterator[tuple[Any, ...]]:
         yield table, gap.partition, gap.from_offset, gap.to_offset, gap.reason, gap.noted_at_ms
 
 
-def _tables(pin: Pin) -> Iterator[tuple[Any, ...]]:
+def _tables(pin: Pin, _: Identity) -> Iterator[tuple[Any, ...]]:
     available = pin.available()
     for name, view in pin.views.items():
         yield name, name in available, "" if name in available else str(view)

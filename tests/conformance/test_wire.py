@@ -20,6 +20,8 @@ from tests.support.flight_fixture import SmallEngine, SmallPlan, serving
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from flight_server.security.identity import Identity
+
 _SERVICE = "/arrow.flight.protocol.FlightService/"
 _STATEMENT = commands.encode(commands.StatementQuery("select a from t"))
 
@@ -226,7 +228,9 @@ def test_two_copies_of_the_messages_can_live_in_one_process() -> None:
 class _BrokenEngine(SmallEngine):
     """Fails with what no engine should raise."""
 
-    def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None = None) -> SmallPlan:
+    def plan(
+        self, sql: str, parameters: Mapping[str, pa.Scalar] | None, identity: Identity
+    ) -> SmallPlan:
         raise OSError(f"cannot open /srv/secret/place.parquet for {sql}")
 
 

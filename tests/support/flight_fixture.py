@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from contract.clock import Clock
     from flight_server.ports import Engine
+    from flight_server.security.identity import Identity
 
 _PLACEHOLDER = re.compile(
     r'Placeholder \{ id: "(\$\w+)", field: (?:None|Some\(Field \{ name: ".*?", data_type: (\w+))'
@@ -109,7 +110,9 @@ class SmallEngine:
         info = TableInfo("highwater", schema, name, kind, _normalised(table.schema))
         self._infos.append(info)
 
-    def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None = None) -> SmallPlan:
+    def plan(
+        self, sql: str, parameters: Mapping[str, pa.Scalar] | None, identity: Identity
+    ) -> SmallPlan:
         values = {name.removeprefix("$"): value for name, value in (parameters or {}).items()}
         try:
             frame = self.context.sql_with_options(sql, self.options, param_values=values)
@@ -120,7 +123,7 @@ class SmallEngine:
                 kind = ReadOnlyError
             raise kind(str(error)) from None
 
-    def parameters(self, sql: str) -> pa.Schema:
+    def parameters(self, sql: str, identity: Identity) -> pa.Schema:
         try:
             text = str(self.context.sql_with_options(sql, self.options).logical_plan())
         except Exception as error:  # noqa: BLE001 - DataFusion raises this very class
@@ -129,7 +132,7 @@ class SmallEngine:
         types |= dict.fromkeys(_LIMIT.findall(text), pa.int64())
         return pa.schema([pa.field(name, types[name]) for name in sorted(types)])
 
-    def tables(self) -> Sequence[TableInfo]:
+    def tables(self, identity: Identity) -> Sequence[TableInfo]:
         return tuple(self._infos)
 
     def count_plan(self) -> int:
