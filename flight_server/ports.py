@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from flight_server.options import DEFAULTS, SessionOptions
+from flight_server.security.identity import EVERYBODY, Identity
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
-    from flight_server.security.identity import Identity
+
+@dataclass(frozen=True)
+class Asker:
+    """For whom a statement is planned, and what the options of its session say."""
+
+    identity: Identity = EVERYBODY
+    options: SessionOptions = DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -53,16 +62,14 @@ class Engine(Protocol):
     They raise the classes of `contract.errors`; any other exception is answered as a bug.
     """
 
-    def plan(
-        self, sql: str, parameters: Mapping[str, pa.Scalar] | None, identity: Identity
-    ) -> Plan:
+    def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None, asker: Asker) -> Plan:
         """Plan `sql` over a cut pinned now; `parameters` has a key `$1` for placeholder `$1`.
 
-        A table that `identity` may not read does not exist, here and in the other methods.
+        A table that the asker may not read does not exist, here and in the other methods.
         """
         ...
 
-    def parameters(self, sql: str, identity: Identity) -> pa.Schema:
+    def parameters(self, sql: str, asker: Asker) -> pa.Schema:
         """The placeholders of `sql`: fields named `$1`, `$2`, … of concrete types, nullable."""
         ...
 

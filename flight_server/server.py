@@ -28,7 +28,7 @@ _DEFAULT_PRODUCT = Product()
 class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     """Flight SQL on one address; it listens from construction on (`port` says where).
 
-    `new_id` gives at least 16 unguessable bytes. `callers` makes middleware with an `identity`.
+    `new_id` gives at least 16 unguessable bytes. `callers` makes middleware as `handshake.Caller`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         super().__init__(
             location,
             auth_handler=AcceptHandshake(),
-            middleware={CALLER: callers or AnonymousCallers()},
+            middleware={CALLER: callers or AnonymousCallers(new_id)},
         )
 
     def shutdown(self) -> None:
@@ -172,7 +172,15 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
 
 def _call(context: flight.ServerCallContext) -> Call:
-    return Call(context.get_middleware(CALLER).identity, context.is_cancelled)
+    caller = context.get_middleware(CALLER)
+    return Call(
+        caller.identity,
+        caller.session,
+        context.is_cancelled,
+        caller.request_headers,
+        context.add_header,
+        caller.renamed,
+    )
 
 
 def _command(descriptor: flight.FlightDescriptor) -> bytes:

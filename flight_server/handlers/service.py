@@ -14,6 +14,7 @@ from flight_server.handlers.values import Action, Info, Rows
 from flight_server.protocol import commands, sql_info
 from flight_server.protocol.metadata import METADATA, Facts
 from flight_server.protocol.stream import Delivery
+from flight_server.sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -50,10 +51,16 @@ class FlightSqlService:
         self._delivery = Delivery(limits, clock)
         self._tickets = ticket_store(limits, clock, new_id)
         self._handles = prepared_store(limits, clock, new_id)
-        planner = Planner(engine, limits)
+        self._sessions = Sessions(
+            entries_max=limits.sessions_max,
+            ttl_s=limits.session_ttl_s,
+            bytes_max=limits.session_bytes_max,
+            clock=clock,
+        )
+        planner = Planner(engine, self._sessions, limits)
         self._statements = statements = Statements(planner, self._delivery, self._tickets)
         prepared = Prepared(planner, self._handles, limits)
-        sessions = SessionActions(product)
+        sessions = SessionActions(self._sessions)
         cancels = Cancels(self._tickets)
         self._planners: Mapping[type[Any], Callable[[Any, Call], PlannedStatement]] = {
             commands.StatementQuery: statements.plan,
@@ -80,8 +87,8 @@ class FlightSqlService:
             "ClosePreparedStatement": Action("forget a prepared query", prepared.close),
             "CancelFlightInfo": Action("stop a query", cancels.cancel_flight_info),
             "CancelQuery": Action("stop a query (deprecated form)", cancels.cancel_query),
-            "SetSessionOptions": Action("set catalog or schema", sessions.set_options),
-            "GetSessionOptions": Action("read catalog and schema", sessions.get_options),
+            "SetSessionOptions": Action("set options of the session", sessions.set_options),
+            "GetSessionOptions": Action("read the options of the session", sessions.get_options),
             "CloseSession": Action("end a session", sessions.close),
         }
 
@@ -139,6 +146,7 @@ class FlightSqlService:
         """Drop expired handles and the cuts that they pin."""
         self._tickets.purge()
         self._handles.purge()
+        self._sessions.purge()
 
 
 def _handler(handlers: Mapping[type[Any], _H], decoded: object, done: str) -> _H:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from flight_server.protocol import sessions
+from flight_server.protocol import sessions as messages
 
 if TYPE_CHECKING:
     from flight_server.handlers.values import Call
-    from flight_server.protocol.limits import Product
+    from flight_server.sessions import Sessions
 
 
 class SessionActions:
     """Set, get and close."""
 
-    def __init__(self, product: Product) -> None:
-        self._product = product
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
 
-    def set_options(self, body: bytes, _: Call) -> list[bytes]:
-        """SetSessionOptions."""
-        return [sessions.set_options(body, self._product)]
+    def set_options(self, body: bytes, call: Call) -> list[bytes]:
+        """SetSessionOptions: those that are refused are named, all others are in force."""
+        changes = messages.changes(body)
+        refused = self._sessions.change(call.principal, call.session, changes)
+        if len(refused) < len(changes) and not call.session.set_something:
+            renamed = call.renamed(replace(call.session, set_something=True))
+            for name, value in renamed.items():
+                call.add_header(name, value)
+        return [messages.set_result(refused)]
 
-    def get_options(self, _: bytes, __: Call) -> list[bytes]:
-        """GetSessionOptions."""
-        return [sessions.get_options(self._product)]
+    def get_options(self, _: bytes, call: Call) -> list[bytes]:
+        """GetSessionOptions: what was set, over the defaults. An expired session has none."""
+        known = replace(call.session, set_something=False)
+        options = self._sessions.options(call.principal, known)
+        return [messages.options_result(options.shown())]
 
-    def close(self, _: bytes, __: Call) -> list[bytes]:
-        """CloseSession."""
-        return [sessions.close()]
+    def close(self, _: bytes, call: Call) -> list[bytes]:
+        """CloseSession: closing one that has nothing set, or twice, is fine."""
+        self._sessions.close(call.principal, call.session)
+        return [messages.closed()]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from contract.errors import RequestError, UnsupportedError
 from flight_server.handlers.values import Info, Rows
+from flight_server.ports import Asker
 from flight_server.protocol import commands, placeholders
 from flight_server.protocol.stream import Slots, result_schema
 from flight_server.statements import HandleStore, PlannedStatement
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from flight_server.ports import Engine, Plan
     from flight_server.protocol.limits import ProtocolLimits
     from flight_server.protocol.stream import Delivery
+    from flight_server.sessions import Sessions
 
 
 class Planner:
     """The engine, asked by a bounded number of calls at once."""
 
-    def __init__(self, engine: Engine, limits: ProtocolLimits) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions, limits: ProtocolLimits) -> None:
         self._engine = engine
+        self._sessions = sessions
         self._limits = limits
         self._slots = Slots("planning", limits.plans_max, limits.slot_wait_s)
 
@@ -44,13 +47,18 @@ class Planner:
 
     def plan(self, sql: str, bound: Mapping[str, pa.Scalar] | None, call: Call) -> Plan:
         """Plan `sql` for the caller over a cut pinned now."""
+        asker = self._asker(call)
         with self._slots.taken():
-            return self._engine.plan(sql, bound, call.identity)
+            return self._engine.plan(sql, bound, asker)
 
     def parameters(self, sql: str, call: Call) -> pa.Schema:
         """The placeholders of `sql`; see `Engine.parameters`."""
+        asker = self._asker(call)
         with self._slots.taken():
-            return self._engine.parameters(sql, call.identity)
+            return self._engine.parameters(sql, asker)
+
+    def _asker(self, call: Call) -> Asker:
+        return Asker(call.identity, self._sessions.options(call.principal, call.session))
 
 
 class Statements:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from flight_server.security.identity import Identity
+    from flight_server.sessions import SessionRef
+
+
+def _no_header(_: str, __: str) -> None:
+    """Where nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,11 @@ class Call:
     """What a handler knows of the RPC that it answers."""
 
     identity: Identity
+    session: SessionRef
     is_cancelled: Callable[[], bool]
+    headers: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names in lower case
+    add_header: Callable[[str, str], None] = _no_header  # to the answer, before its first byte
+    renamed: Callable[[SessionRef], Mapping[str, str]] = lambda _: {}  # tells the client
 
     @property
     def principal(self) -> str:

@@ -1,7 +1,7 @@
-"""Who calls: without any authentication set up, everybody is `anonymous`.
+"""Who calls, and in which session: without any authentication, everybody is `anonymous`.
 
-A server middleware holds the identity of each call. `flight_server.security.callers` has the
-factory that asks for proof; handlers do not change.
+A server middleware holds both for each call. `flight_server.security.callers` has the factory
+that asks for proof; handlers do not change.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from pyarrow import flight
 
+from flight_server.protocol import cookies
 from flight_server.security.identity import EVERYBODY
+from flight_server.sessions import SessionRef
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flight_server.security.identity import Identity
 
@@ -35,10 +37,23 @@ class AcceptHandshake(flight.ServerAuthHandler):  # type: ignore[misc]
 
 
 class Caller(flight.ServerMiddleware):  # type: ignore[misc]
-    """The identity of one call."""
+    """The identity of one call and its session.
 
-    def __init__(self, identity: Identity, headers: Mapping[str, str]) -> None:
+    `renamed` gives the headers that tell the client another name of its session.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        session: SessionRef,
+        headers: Mapping[str, str],
+        request_headers: Mapping[str, Sequence[str]],
+        renamed: Callable[[SessionRef], Mapping[str, str]] = cookies.headers_for,
+    ) -> None:
         self.identity = identity
+        self.session = session
+        self.request_headers = request_headers
+        self.renamed = renamed
         self._headers = dict(headers)
 
     def sending_headers(self) -> dict[str, str]:
@@ -49,11 +64,18 @@ class Caller(flight.ServerMiddleware):  # type: ignore[misc]
 class AnonymousCallers(flight.ServerMiddlewareFactory):  # type: ignore[misc]
     """Ignores credentials, and still gives clients that log in the bearer token they insist on."""
 
-    def start_call(
-        self,
-        info: flight.CallInfo,
-        headers: Mapping[str, Sequence[str]],  # noqa: ARG002
-    ) -> Caller:
+    def __init__(self, new_id: Callable[[], bytes]) -> None:
+        super().__init__()
+        self._new_id = new_id
+
+    def start_call(self, info: flight.CallInfo, headers: Mapping[str, Sequence[str]]) -> Caller:
         """The caller of one RPC."""
-        logs_in = info.method == flight.FlightMethod.HANDSHAKE
-        return Caller(EVERYBODY, {"authorization": "Bearer anonymous"} if logs_in else {})
+        session = cookies.from_headers(headers)
+        if session is not None and info.method != flight.FlightMethod.HANDSHAKE:
+            return Caller(EVERYBODY, session, {}, headers, _renamed)
+        session = session or SessionRef(self._new_id().hex())
+        return Caller(EVERYBODY, session, _renamed(session), headers, _renamed)
+
+
+def _renamed(session: SessionRef) -> dict[str, str]:
+    return {**cookies.headers_for(session), "authorization": cookies.token_for(session)}

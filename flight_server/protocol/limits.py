@@ -19,6 +19,9 @@ class ProtocolLimits:
     ticket_ttl_s: float = 300.0  # from the planning of the statement
     prepared: HandleBounds = HandleBounds(1024)  # likewise
     prepared_ttl_s: float = 900.0  # from the last use
+    sessions_max: int = 1024  # with options set; RequestError on the use of one that went
+    session_ttl_s: float = 86_400.0  # from its last use
+    session_bytes_max: int = 64 << 10  # of the options of one session; LimitError
     parameter_bytes_max: int = 16 << 20  # of one bound row; LimitError
     upload_bytes_max: int = 1 << 30  # read in order to refuse it in words; RequestError
     slice_rows_max: int = 1 << 16
@@ -28,9 +31,7 @@ class ProtocolLimits:
 
 @dataclass(frozen=True)
 class Product:
-    """What the server says about itself, and the session defaults of every client."""
+    """What the server says about itself, to clients."""
 
     name: str = "Highwater"
     version: str = "0.1.0"
-    catalog: str = "highwater"
-    schema: str = "public"

@@ -1,8 +1,4 @@
-"""Session actions. The server keeps no session: every client is in the default one, for good.
-
-Drivers set `catalog` and `schema` at connect. The values that are in force anyway are accepted, so
-that they can; any other is refused instead of being accepted without an effect.
-"""
+"""Messages of the session actions <-> plain values."""
 
 from __future__ import annotations
 
@@ -12,38 +8,58 @@ from flight_server.protocol import flight_sql_pb2 as pb
 from flight_server.protocol.commands import parse
 
 if TYPE_CHECKING:
-    from flight_server.protocol.limits import Product
+    from collections.abc import Mapping
+
+    from flight_server.options import OptionValue
 
 
-def set_options(body: bytes, product: Product) -> bytes:
-    """SetSessionOptionsRequest -> SetSessionOptionsResult, with an error for each option refused.
-
-    An option without a value is unset, which leaves the default: always fine for a known name.
-    """
+def changes(body: bytes) -> dict[str, OptionValue | None]:
+    """The options of a SetSessionOptionsRequest; one without a value is None: it is unset."""
     request = parse(pb.SetSessionOptionsRequest, body)
+    return {name: _value(option) for name, option in request.session_options.items()}
+
+
+def set_result(refused: Mapping[str, object | None]) -> bytes:
+    """SetSessionOptionsResult: for each refused option, an unknown name (None) or a bad value."""
     result = pb.SetSessionOptionsResult()
-    in_force = _options(product)
-    for name, option in request.session_options.items():
-        if name not in in_force:
-            result.errors[name].value = pb.SetSessionOptionsResult.INVALID_NAME
-        elif option.WhichOneof("option_value") and option.string_value != in_force[name]:
-            result.errors[name].value = pb.SetSessionOptionsResult.INVALID_VALUE
+    for name, reason in refused.items():
+        invalid = result.INVALID_NAME if reason is None else result.INVALID_VALUE
+        result.errors[name].value = invalid
     return bytes(result.SerializeToString())
 
 
-def get_options(product: Product) -> bytes:
-    """GetSessionOptionsResult with the defaults, which every client has."""
+def options_result(options: Mapping[str, OptionValue]) -> bytes:
+    """GetSessionOptionsResult."""
     result = pb.GetSessionOptionsResult()
-    for name, value in _options(product).items():
-        result.session_options[name].string_value = value
+    for name, value in options.items():
+        _fill(result.session_options[name], value)
     return bytes(result.SerializeToString())
 
 
-def close() -> bytes:
-    """CloseSessionResult: nothing is kept, so that closing always succeeds."""
-    closed = pb.CloseSessionResult(status=pb.CloseSessionResult.CLOSED)
-    return bytes(closed.SerializeToString())
+def closed() -> bytes:
+    """CloseSessionResult."""
+    result = pb.CloseSessionResult(status=pb.CloseSessionResult.CLOSED)
+    return bytes(result.SerializeToString())
 
 
-def _options(product: Product) -> dict[str, str]:
-    return {"catalog": product.catalog, "schema": product.schema}
+def _value(option: pb.SessionOptionValue) -> OptionValue | None:
+    kind = option.WhichOneof("option_value")
+    if kind is None:
+        return None
+    if kind == "string_list_value":
+        return tuple(option.string_list_value.values)
+    value: OptionValue = getattr(option, kind)
+    return value
+
+
+def _fill(option: pb.SessionOptionValue, value: OptionValue) -> None:
+    if isinstance(value, tuple):
+        option.string_list_value.values.extend(value)
+    elif isinstance(value, bool):  # which is an int as well
+        option.bool_value = value
+    elif isinstance(value, int):
+        option.int64_value = value
+    elif isinstance(value, float):
+        option.double_value = value
+    else:
+        option.string_value = value

@@ -15,7 +15,7 @@ from datafusion import SQLOptions
 
 from flight_server.lake.prune import filters_by_scan
 from flight_server.lake.verify import verify_files
-from flight_server.ports import TableInfo
+from flight_server.ports import Asker, TableInfo
 from flight_server.query.failures import from_engine
 from flight_server.query.normalize import conform, normalized
 from flight_server.query.parameters import parameter_schema
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
 _PLANNINGS_MAX = 3  # then all files are scanned
 _MOVES = re.compile(r"now|current", re.IGNORECASE)  # functions of the time of planning
+_ANYBODY = Asker()
 
 
 class Engine:
@@ -72,10 +73,10 @@ class Engine:
         self,
         sql: str,
         parameters: Mapping[str, pa.Scalar] | None = None,
-        identity: Identity = EVERYBODY,
+        asker: Asker = _ANYBODY,
     ) -> QueryPlan:
         """See `flight_server.ports.Engine`."""
-        reader = self._reader(identity)
+        reader = self._reader(asker)
         values = {name.removeprefix("$"): value for name, value in (parameters or {}).items()}
         pin = self._pin(reader)
         try:
@@ -87,9 +88,9 @@ class Engine:
         pinned = sum(map(_open_bytes, statement.views_read().values()))
         return QueryPlan(frame, schema, receipt, statement.files(), self._check, pinned)
 
-    def parameters(self, sql: str, identity: Identity = EVERYBODY) -> pa.Schema:
+    def parameters(self, sql: str, asker: Asker = _ANYBODY) -> pa.Schema:
         """See `flight_server.ports.Engine`."""
-        reader = self._reader(identity)
+        reader = self._reader(asker)
         frame = self._sql(sql, {}, Statement(reader, self._sources, self._pin(reader)))
         return parameter_schema(sql, str(frame.logical_plan()))
 
@@ -106,8 +107,8 @@ class Engine:
         ]
         return live + system
 
-    def _reader(self, identity: Identity) -> Reader:
-        return Reader(identity, self._scopes.of(identity))
+    def _reader(self, asker: Asker) -> Reader:
+        return Reader(asker, self._scopes.of(asker.identity))
 
     def _pin(self, reader: Reader) -> Pin:
         return Pin.take(reader.scope.definitions, self._view_of)
@@ -133,7 +134,7 @@ class Engine:
 
     def _sql(self, sql: str, values: Mapping[str, pa.Scalar], statement: Statement) -> DataFrame:
         try:
-            with self._session.planning(statement) as ctx:
+            with self._session.planning(statement, statement.reader.asker.options) as ctx:
                 return ctx.sql(sql, options=_READ_ONLY, param_values=dict(values) or None)
         except Exception as error:
             raise (statement.refusal or from_engine(error)) from error

@@ -3,32 +3,41 @@
 DataFusion asks a schema provider for each table once per statement, while `ctx.sql()` runs, on
 the thread that called it. So what a name means can differ from statement to statement: the
 thread says which `Statement` it is planning, and the provider answers from that.
+
+What an option of the client's session changes in the engine is a setting of the engine's context.
+So there is a context for each combination in use; all have the same tables and memory pool.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
 from datafusion.catalog import Catalog, SchemaProvider, Table
 
 from flight_server.lake.scan import with_scan_settings
+from flight_server.options import CATALOG_NAME, DEFAULTS, SCHEMA, SCHEMA_NAMES, TIME_ZONE
 from flight_server.query.information import INFORMATION, Information
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from datafusion import DataFrame
 
-CATALOG = "highwater"
-PUBLIC = "public"
-SYSTEM = "system"
+    from flight_server.options import SessionOptions
+
+CATALOG = CATALOG_NAME
+PUBLIC, SYSTEM, _ = SCHEMA_NAMES
 
 _BATCH_ROWS = 8_192
-_METADATA_CACHE = "1G"
-_STATISTICS_CACHE = "256M"
+_CACHES = {"metadata_cache_limit": "1G", "file_statistics_cache_limit": "256M"}
+# Of each context that is not the default one: making one costs 0.1 ms, and cold caches.
+_OTHER_CACHES = {"metadata_cache_limit": "64M", "file_statistics_cache_limit": "16M"}
+_OTHER_CONTEXTS_MAX = 15
 
 
 class Tables(Protocol):
@@ -43,48 +52,88 @@ class Tables(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What distinguishes the contexts."""
+
+    schema: str = PUBLIC
+    time_zone: str | None = None
+
+    @classmethod
+    def of(cls, options: SessionOptions) -> _Settings:
+        return cls(options[SCHEMA], options[TIME_ZONE])
+
+
 class Session:
     """The one engine session. Planning is safe from several threads at once."""
 
     def __init__(self, memory_limit_bytes: int, cores: int) -> None:
-        runtime = (
+        # One builder: every context made with it has its pool.
+        self._runtime = (
             RuntimeEnvBuilder().with_disk_manager_os().with_fair_spill_pool(memory_limit_bytes)
         )
-        config = (
-            SessionConfig()
-            .with_target_partitions(cores)
-            .with_batch_size(_BATCH_ROWS)
-            .with_information_schema(True)
-            .with_create_default_catalog_and_schema(False)
-            .with_default_catalog_and_schema(CATALOG, PUBLIC)
-        )
-        self.ctx = SessionContext(with_scan_settings(config), runtime)
+        self._cores = cores
+        self.ctx = self._context(_Settings(), _CACHES)
+        self._others: OrderedDict[_Settings, SessionContext] = OrderedDict()
+        self._lock = threading.Lock()
         self._planning = threading.local()
 
     def open(self, tables: Tables) -> Information:
         """Register the catalog. `tables` is what threads see that plan nothing themselves."""
-        for name, limit in (
-            ("metadata_cache_limit", _METADATA_CACHE),
-            ("file_statistics_cache_limit", _STATISTICS_CACHE),
-        ):
-            self.ctx.sql(f"SET datafusion.runtime.{name} = '{limit}'").collect()
         self._idle = tables
-        catalog = Catalog.memory_catalog(self.ctx)
-        self.ctx.register_catalog_provider(CATALOG, catalog)
-        for schema in (PUBLIC, SYSTEM):
-            catalog.register_schema(schema, _Provider(self, schema))
-        information = Information(self.ctx)
+        catalog = self._register(self.ctx, (PUBLIC, SYSTEM))
+        information = Information(self.ctx)  # before ours takes the place of the engine's
         catalog.register_schema(INFORMATION, _Provider(self, INFORMATION))
         return information
 
     @contextmanager
-    def planning(self, tables: Tables) -> Iterator[SessionContext]:
+    def planning(
+        self, tables: Tables, options: SessionOptions = DEFAULTS
+    ) -> Iterator[SessionContext]:
         """Names mean what `tables` says, on this thread, until the block ends."""
+        ctx = self._for(_Settings.of(options))
         self._planning.tables = tables
         try:
-            yield self.ctx
+            yield ctx
         finally:
             self._planning.tables = None
+
+    def _for(self, settings: _Settings) -> SessionContext:
+        if settings == _Settings():
+            return self.ctx
+        with self._lock:
+            ctx = self._others.pop(settings, None)
+            if ctx is None:
+                ctx = self._context(settings, _OTHER_CACHES)
+                ctx.sql("SET datafusion.catalog.information_schema = false").collect()
+                self._register(ctx, SCHEMA_NAMES)
+            self._others[settings] = ctx
+            while len(self._others) > _OTHER_CONTEXTS_MAX:
+                self._others.popitem(last=False)
+            return ctx
+
+    def _context(self, settings: _Settings, caches: Mapping[str, str]) -> SessionContext:
+        config = (
+            SessionConfig()
+            .with_target_partitions(self._cores)
+            .with_batch_size(_BATCH_ROWS)
+            .with_information_schema(True)
+            .with_create_default_catalog_and_schema(False)
+            .with_default_catalog_and_schema(CATALOG, settings.schema)
+        )
+        if settings.time_zone is not None:
+            config = config.set("datafusion.execution.time_zone", settings.time_zone)
+        ctx = SessionContext(with_scan_settings(config), self._runtime)
+        for name, limit in caches.items():
+            ctx.sql(f"SET datafusion.runtime.{name} = '{limit}'").collect()
+        return ctx
+
+    def _register(self, ctx: SessionContext, schemas: Sequence[str]) -> Catalog:
+        catalog = Catalog.memory_catalog(ctx)
+        ctx.register_catalog_provider(CATALOG, catalog)
+        for schema in schemas:
+            catalog.register_schema(schema, _Provider(self, schema))
+        return catalog
 
     def tables(self) -> Tables:
         """What names mean on this thread now."""

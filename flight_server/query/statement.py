@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from contract.table import TableDefinition
     from flight_server.lake.prune import Filters
     from flight_server.lake.scan import LakeScan
+    from flight_server.ports import Asker
     from flight_server.query.information import Information
     from flight_server.query.live import LiveTable
     from flight_server.query.scope import Scope
     from flight_server.query.system import System
     from flight_server.query.types import LakeView
-    from flight_server.security.identity import Identity
 
 
 # So few files are scanned without asking which of them are needed: that would cost another
@@ -92,7 +92,7 @@ class Shapes:
 class Reader:
     """Whose statement it is, and what that one can name."""
 
-    identity: Identity
+    asker: Asker
     scope: Scope
 
 
@@ -120,7 +120,7 @@ class Statement:
         """`chosen`: the files of each scan, all of them where a name is missing; None: none, or
         all where they are few.
         """
-        self._reader = reader
+        self.reader = reader
         self._sources = sources
         self._pin = pin
         self._chosen = chosen
@@ -133,16 +133,16 @@ class Statement:
         """See `Tables`."""
         if schema == INFORMATION:
             return INFORMATION_TABLES
-        return tuple(self._reader.scope.live) if schema == PUBLIC else self._reader.scope.system
+        return tuple(self.reader.scope.live) if schema == PUBLIC else self.reader.scope.system
 
     def frame(self, schema: str, name: str) -> DataFrame:
         """See `Tables`."""
         if schema == INFORMATION:
-            return self._sources.information.frame(name, self._reader.scope)
+            return self._sources.information.frame(name, self.reader.scope)
         if schema != PUBLIC:
             self._reads_all = True
-            return self._sources.system.frame(name, self._pin, self._reader.identity)
-        table = self._reader.scope.live[name]
+            return self._sources.system.frame(name, self._pin, self.reader.asker.identity)
+        table = self.reader.scope.live[name]
         try:
             view = self._pin.view(table.definition.name)
             self._read[table.definition.name] = view

@@ -44,11 +44,35 @@ def test_tokens_are_ignored_without_authentication(server: Any) -> None:
         assert connection.adbc_current_db_schema == "public"
 
 
-def test_cookie_middleware_does_no_harm(server: Any) -> None:
-    """5: there is no session to keep, so that no cookie is set"""
-    option = adbc_driver_flightsql.DatabaseOptions.WITH_COOKIE_MIDDLEWARE.value
-    with connected(server.port, **{option: "true"}) as connection:
-        assert connection.adbc_current_catalog == "highwater"
+WITH_COOKIES = {adbc_driver_flightsql.DatabaseOptions.WITH_COOKIE_MIDDLEWARE.value: "true"}
+
+
+def _sessions_of_calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    seen: list[Any] = []
+    original = FlightSqlService.act
+
+    def act(self: FlightSqlService, name: str, body: bytes, call: Any) -> Any:
+        seen.append((call.session.session_id, "cookie" in call.headers))
+        return original(self, name, body, call)
+
+    monkeypatch.setattr(FlightSqlService, "act", act)
+    return seen
+
+
+@pytest.mark.parametrize("options", [{}, WITH_COOKIES], ids=["token", "cookie"])
+def test_session_stays_the_same_all_along(
+    server: Any, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    """5"""
+    seen = _sessions_of_calls(monkeypatch)
+
+    with connected(server.port, **options) as connection:
+        connection.adbc_current_db_schema = "system"
+        for _ in range(2):
+            assert connection.adbc_current_db_schema == "system"
+
+    assert len(seen) == 4
+    assert set(seen) == {(seen[0][0], options == WITH_COOKIES)}
 
 
 def test_server_names_itself(connection: Any) -> None:
@@ -115,17 +139,34 @@ def test_table_types_are_sorted(connection: Any) -> None:
     assert connection.adbc_get_table_types() == ["SYSTEM TABLE", "TABLE", "VIEW"]
 
 
-def test_session_options_take_what_is_in_force(server: Any, connection: Any) -> None:
+@pytest.mark.parametrize("options", [{}, WITH_COOKIES], ids=["token", "cookie"])
+def test_options_are_those_of_one_session(server: Any, options: dict[str, str]) -> None:
     """24"""
-    connection.adbc_current_catalog = "highwater"
-    connection.adbc_current_db_schema = "public"
-    with pytest.raises(adbc.Error):
-        connection.adbc_current_catalog = "elsewhere"
-    with pytest.raises(adbc.Error):
-        connection.adbc_current_db_schema = "elsewhere"
+    with connected(server.port, **options) as one, connected(server.port, **options) as other:
+        one.adbc_current_catalog = "highwater"
+        one.adbc_current_db_schema = "system"
+        with pytest.raises(adbc.Error):
+            one.adbc_current_catalog = "elsewhere"
+        with pytest.raises(adbc.Error):
+            one.adbc_current_db_schema = "elsewhere"
 
-    with connected(server.port) as other:
-        assert (other.adbc_current_catalog, other.adbc_current_db_schema) == (
-            "highwater",
-            "public",
-        )
+        assert (one.adbc_current_catalog, one.adbc_current_db_schema) == ("highwater", "system")
+        assert other.adbc_current_db_schema == "public"
+
+
+def test_options_are_set_by_the_names_of_the_server(server: Any) -> None:
+    option = "adbc.flight.sql.session.option.highwater.time_zone"
+    with connected(server.port) as connection:
+        connection.adbc_connection.set_options(**{option: "Europe/Berlin"})
+        assert connection.adbc_connection.get_option(option) == "Europe/Berlin"
+        with pytest.raises(adbc.Error, match="invalid value"):
+            connection.adbc_connection.set_options(**{option: "Middle/Earth"})
+
+
+def test_a_closed_session_has_its_defaults_again(server: Any) -> None:
+    session = server._service._sessions
+    with connected(server.port) as connection:
+        connection.adbc_current_db_schema = "system"
+        before = len(session)
+
+    assert len(session) == before - 1

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from contract.errors import RequestError
+from flight_server.ports import Asker
 from flight_server.query.information import INFORMATION_TABLES
 from flight_server.security.identity import EVERYBODY, Identity
 from tests.support.joint import Joint, make_joint, sample_messages
@@ -34,7 +35,7 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joint]:
 
 
 def ask(joint: Joint, sql: str, identity: Identity) -> pa.Table:
-    plan = joint.engine.plan(sql, None, identity)
+    plan = joint.engine.plan(sql, None, Asker(identity))
     return pa.Table.from_batches(plan.stream(), schema=plan.schema)
 
 
@@ -78,10 +79,10 @@ def test_another_table_is_as_unknown_as_one_that_never_was(
 
 def test_parameters_of_a_statement_over_another_table_are_not_inferred(joint: Joint) -> None:
     sql = "SELECT * FROM trades WHERE price = $1"
-    assert len(joint.engine.parameters(sql, TRADER)) == 1
+    assert len(joint.engine.parameters(sql, Asker(TRADER))) == 1
 
     with pytest.raises(RequestError, match="not found"):
-        joint.engine.parameters(sql, STRANGER)
+        joint.engine.parameters(sql, Asker(STRANGER))
 
 
 @pytest.mark.parametrize("name", OF_ALL)
@@ -95,8 +96,10 @@ def test_system_tables_hold_rows_of_readable_tables_alone(joint: Joint, name: st
 def test_a_receipt_names_readable_tables_alone(joint: Joint) -> None:
     sql = "SELECT * FROM system.cut"
 
-    assert list(json.loads(joint.engine.plan(sql, None, TRADER).receipt)["tables"]) == ["trades"]
-    assert json.loads(joint.engine.plan(sql, None, STRANGER).receipt)["tables"] == {}
+    assert list(json.loads(joint.engine.plan(sql, None, Asker(TRADER)).receipt)["tables"]) == [
+        "trades"
+    ]
+    assert json.loads(joint.engine.plan(sql, None, Asker(STRANGER)).receipt)["tables"] == {}
 
 
 def test_settings_are_for_administrators(joint: Joint) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from contract.clock import Clock
-    from flight_server.ports import Engine
+    from flight_server.ports import Asker, Engine
     from flight_server.security.identity import Identity
 
 _PLACEHOLDER = re.compile(
@@ -110,9 +110,7 @@ class SmallEngine:
         info = TableInfo("highwater", schema, name, kind, _normalised(table.schema))
         self._infos.append(info)
 
-    def plan(
-        self, sql: str, parameters: Mapping[str, pa.Scalar] | None, identity: Identity
-    ) -> SmallPlan:
+    def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None, asker: Asker) -> SmallPlan:
         values = {name.removeprefix("$"): value for name, value in (parameters or {}).items()}
         try:
             frame = self.context.sql_with_options(sql, self.options, param_values=values)
@@ -123,7 +121,7 @@ class SmallEngine:
                 kind = ReadOnlyError
             raise kind(str(error)) from None
 
-    def parameters(self, sql: str, identity: Identity) -> pa.Schema:
+    def parameters(self, sql: str, asker: Asker) -> pa.Schema:
         try:
             text = str(self.context.sql_with_options(sql, self.options).logical_plan())
         except Exception as error:  # noqa: BLE001 - DataFusion raises this very class
