@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from flight_server.lake.snapshot import ColumnBounds, DataFiles
 
 Filters = list[list["Expr"]]  # any of: all of
+FiltersByScan = Mapping[str, Filters | None]  # by the scan's name; None: not known
 
 _SCAN_LINE = re.compile(r"^\s*TableScan: ([^\s,]+)", re.MULTILINE)
 

@@ -2,8 +2,9 @@
 
 A statement over more than a few files is planned twice. The first plan scans none of them: it is
 there to read the filters that reach each lake scan. The second scans the files that these filters
-leave. Where now() has moved on between the two so that the second would need a file that is not in
-it, planning starts again.
+leave. The filters that a text had before stand in for the first plan. Where the second plan turns
+out to need a file that is not in it (now() has moved on, the text means something else by now),
+planning starts again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from flight_server.lake.prune import filters_by_scan
 from flight_server.lake.verify import verify_files
 from flight_server.ports import Asker, TableInfo
 from flight_server.query.failures import from_engine
+from flight_server.query.filter_memory import FilterMemory
 from flight_server.query.normalize import conform, normalized
 from flight_server.query.parameters import parameter_schema
 from flight_server.query.receipt import receipt_of
@@ -68,6 +70,7 @@ class Engine:
         everything = self._scopes.of(EVERYBODY).live
         information = session.open(Shapes(session.ctx, everything))
         self._sources = Sources(system, information)
+        self._memory = FilterMemory()
 
     def plan(
         self,
@@ -116,18 +119,22 @@ class Engine:
     def _planned(
         self, sql: str, values: Mapping[str, pa.Scalar], reader: Reader, pin: Pin
     ) -> tuple[Statement, DataFrame]:
-        probe = Statement(reader, self._sources, pin)
-        frame = self._sql(sql, values, probe)
-        if not probe.lacks_files:
-            return probe, frame
-        statement = probe
-        for _ in range(_PLANNINGS_MAX):
+        recalled = filters = None if values else self._memory.recall(sql)
+        if filters is None:
+            probe = Statement(reader, self._sources, pin)
+            frame = self._sql(sql, values, probe)
+            if not probe.lacks_files:
+                return probe, frame
             filters = filters_by_scan(frame.optimized_logical_plan())
-            statement = Statement(reader, self._sources, pin, statement.needed_by(filters))
+        certain = recalled is None and not _MOVES.search(sql)
+        for _ in range(_PLANNINGS_MAX):
+            statement = Statement(reader, self._sources, pin, filters)
             frame = self._sql(sql, values, statement)
-            if not _MOVES.search(sql):
-                return statement, frame
-            if statement.covers(filters_by_scan(frame.optimized_logical_plan())):
+            if not certain:
+                filters = filters_by_scan(frame.optimized_logical_plan())
+            if certain or statement.covers(filters):
+                if not values:
+                    self._memory.keep(sql, filters)
                 return statement, frame
         everything = Statement(reader, self._sources, pin, {})
         return everything, self._sql(sql, values, everything)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datafusion import DataFrame, SessionContext
 
     from contract.table import TableDefinition
-    from flight_server.lake.prune import Filters
+    from flight_server.lake.prune import FiltersByScan
     from flight_server.lake.scan import LakeScan
     from flight_server.ports import Asker
     from flight_server.query.information import Information
@@ -115,15 +115,16 @@ class Statement:
         reader: Reader,
         sources: Sources,
         pin: Pin,
-        chosen: Mapping[str, pa.BooleanArray] | None = None,
+        filters: FiltersByScan | None = None,
     ) -> None:
-        """`chosen`: the files of each scan, all of them where a name is missing; None: none, or
-        all where they are few.
+        """`filters`: each scan gets the files that these need, all of them where a name is missing
+        or has None. Without `filters`: no files, or all where they are few.
         """
         self.reader = reader
         self._sources = sources
         self._pin = pin
-        self._chosen = chosen
+        self._filters = filters
+        self._used: dict[str, pa.BooleanArray] = {}  # scan name -> which of its files it got
         self._reads_all = False
         self.refusal: HighwaterError | None = None  # why a table that was named has no rows
         self._read: dict[str, LakeView] = {}
@@ -159,32 +160,27 @@ class Statement:
         """The files that the plan scans, scan by scan."""
         return [files for files in map(self._of_scan, self.scans) if len(files)]
 
-    def needed_by(self, filters: Mapping[str, Filters | None]) -> Mapping[str, pa.BooleanArray]:
-        """The files that a plan with these filters needs, by scan."""
-        return {name: needed(files, filters.get(name)) for name, files in self.scans.items()}
-
-    def covers(self, filters: Mapping[str, Filters | None]) -> bool:
-        """Whether the chosen files hold all that a plan with these filters needs."""
-        chosen = self._chosen or {}
+    def covers(self, filters: FiltersByScan) -> bool:
+        """Whether the scans have all files that a plan with these filters needs."""
         return all(
-            covers(files, chosen[name], filters.get(name))
-            for name, files in self.scans.items()
-            if name in chosen
+            covers(self.scans[name], used, filters.get(name)) for name, used in self._used.items()
         )
 
     @property
     def lacks_files(self) -> bool:
         """Whether a scan was planned without the files that it may need."""
-        return self._chosen is None and any(len(f) > FEW_FILES for f in self.scans.values())
+        return self._filters is None and any(len(f) > FEW_FILES for f in self.scans.values())
 
     def _scan(self, scan: LakeScan, name: str, files: DataFiles) -> DataFrame:
         self.scans[name] = files
-        if self._chosen is None and len(files) > FEW_FILES:
+        if self._filters is not None:
+            self._used[name] = needed(files, self._filters.get(name))
+        elif len(files) > FEW_FILES:
             return scan.probe(name)
         return scan.frame(name, self._of_scan(name))
 
     def _of_scan(self, name: str) -> DataFiles:
         files = self.scans[name]
-        if self._chosen is None:
+        if self._filters is None:
             return files if len(files) <= FEW_FILES else DataFiles.empty()
-        return files.take(self._chosen[name]) if name in self._chosen else files
+        return files.take(self._used[name])

@@ -14,6 +14,7 @@ from contract.errors import (
     RequestError,
     UnavailableError,
 )
+from flight_server.lake.prune import filters_by_scan
 from flight_server.query import statement
 from tests.support.joint import Joint, make_joint, sample_messages
 
@@ -119,6 +120,31 @@ def test_a_statement_about_now_misses_no_file(seam: Joint) -> None:
     answer = seam.ask("SELECT count(*) AS n FROM trades WHERE timestamp < now()")
 
     assert answer.to_pylist() == [{"n": ALL}]
+
+
+def test_a_text_that_is_asked_again_finds_the_files_that_came_since(seam: Joint) -> None:
+    symbol = json.loads(MESSAGES[0])["symbol"]
+    sql = f"SELECT count(*) AS n FROM trades_history WHERE symbol = '{symbol}'"
+    before = seam.ask(sql)["n"][0].as_py()
+    seam.commit(MESSAGES[2_000:2_500], 2_000)
+    seam.refresh()
+
+    expected = sum(json.loads(m)["symbol"] == symbol for m in MESSAGES[:2_500])
+    assert before < expected
+    assert seam.ask(sql).to_pylist() == [{"n": expected}]
+
+
+def test_files_that_a_remembered_filter_would_leave_out_are_read_if_the_plan_needs_them(
+    seam: Joint,
+) -> None:
+    engine = seam.engine
+    sql = "SELECT count(*) AS n FROM trades_history WHERE _offset >= 100"
+    nothing = engine.plan("SELECT count(*) FROM trades_history WHERE _offset < 0")
+    filters = filters_by_scan(nothing._frame.optimized_logical_plan())
+    engine._memory.keep(sql, filters)
+
+    assert seam.ask(sql).to_pylist() == [{"n": 1_900}]
+    assert str(engine._memory.recall(sql)) != str(filters)
 
 
 def test_filters_of_scalar_subqueries_do_not_prune_the_outer_scan(seam: Joint) -> None:
