@@ -9,7 +9,7 @@ from flight_server.options import DEFAULTS, SessionOptions
 from flight_server.security.identity import EVERYBODY, Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -51,8 +51,8 @@ class Plan(Protocol):
         """About how much memory the plan keeps from being freed while it can be run."""
         ...
 
-    def stream(self) -> Iterator[pa.RecordBatch]:
-        """Execute, lazily. A second call gives the same rows; close() of a generator frees it."""
+    def stream(self) -> Generator[pa.RecordBatch, None, None]:
+        """Execute, lazily. A second call gives the same rows; close() frees what it holds."""
         ...
 
 
@@ -67,6 +67,10 @@ class Engine(Protocol):
 
         A table that the asker may not read does not exist, here and in the other methods.
         """
+        ...
+
+    def plan_rows(self, sql: str, rows: Sequence[Mapping[str, pa.Scalar]], asker: Asker) -> Plan:
+        """Plan `sql` for each of `rows`, at least one, over one cut; the results in that order."""
         ...
 
     def parameters(self, sql: str, asker: Asker) -> pa.Schema:

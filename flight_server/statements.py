@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from contract.errors import BugError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flight_server.ports import Plan
 
 _PURGE_S = 1.0  # looking through all entries costs more than anything else in here
+_PUSHED_OUT = "made room for newer ones: send the statement again"
 HANDLE_BYTES_MIN = 16  # a handle is the only key to its statement: 128 bits cannot be guessed
 
 _T = TypeVar("_T")
@@ -34,11 +35,11 @@ class PlannedStatement:
 
 @dataclass(frozen=True)
 class PreparedStatement:
-    """What a prepared handle stands for; `bound` has one value for each field of `parameters`."""
+    """What a prepared handle stands for; a row of `bound` has a value for each parameter."""
 
     sql: str
     parameters: pa.Schema  # no fields: the statement has no placeholders
-    bound: dict[str, pa.Scalar] | None = None
+    bound: tuple[Mapping[str, pa.Scalar], ...] = ()
 
 
 @dataclass
@@ -72,7 +73,7 @@ class HandleStore(Generic[_T]):
 
     Over a bound, the value that was unused for longest is dropped; the newest one always stays.
     With `renew`, each use starts the time anew. A handle of another owner is as unknown as one
-    that never was.
+    that never was. Of as many dropped ones as values are kept, the owner is told why they went.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class HandleStore(Generic[_T]):
         self._clock = clock
         self._new_id = new_id
         self._entries: OrderedDict[bytes, _Entry[_T]] = OrderedDict()
+        self._gone: OrderedDict[bytes, tuple[str, str]] = OrderedDict()  # owner, and what happened
         self._total_bytes = self._served_bytes = 0  # what the entries, and the served ones, pin
         self._purge_due_s = clock.monotonic_s()
         self._lock = threading.Lock()
@@ -141,13 +143,21 @@ class HandleStore(Generic[_T]):
             self._total_bytes += grown
             self._served_bytes += grown if entry.served else 0
 
-    def drop(self, handle: bytes, owner: str) -> _T | None:
-        """Forget a handle; its value, or None when there was none: dropping twice is fine."""
+    def renew(self, handle: bytes, owner: str) -> None:
+        """Start the time of a value anew; NotFoundError as in `get`."""
+        with self._lock:
+            self._live(handle, owner).expires_s = self._clock.monotonic_s() + self._ttl_s
+
+    def drop(self, handle: bytes, owner: str, why: str) -> _T | None:
+        """Forget a handle; its value, or None when there was none: dropping twice is fine.
+
+        `why`: what its owner is told afterwards, as the end of "this ticket …".
+        """
         with self._lock:
             entry = self._entries.get(handle)
             if entry is None or entry.owner != owner:
                 return None
-            return self._remove(handle).value
+            return self._remove(handle, why).value
 
     def purge(self) -> None:
         """Drop what has expired. `put` does so too; call it on a server that has gone idle."""
@@ -158,28 +168,44 @@ class HandleStore(Generic[_T]):
     def _live(self, handle: bytes, owner: str) -> _Entry[_T]:
         entry = self._entries.get(handle)
         now_s = self._clock.monotonic_s()
-        if entry is None or entry.owner != owner or entry.expires_s <= now_s:
-            raise NotFoundError(
-                f"this {self._what} is unknown or has expired (it lives {self._ttl_s:g} s); "
-                "send the statement again"
-            )
+        if entry is not None and entry.expires_s <= now_s:
+            self._remove(handle, self._expired)
+            entry = None
+        if entry is None or entry.owner != owner:
+            raise NotFoundError(f"this {self._what} {self._fate(handle, owner)}")
         self._entries.move_to_end(handle)
         if self._renew:
             entry.expires_s = now_s + self._ttl_s
         return entry
 
+    @property
+    def _expired(self) -> str:
+        return f"has expired: it lives {self._ttl_s:g} s; send the statement again"
+
+    def _fate(self, handle: bytes, owner: str) -> str:
+        former_owner, why = self._gone.get(handle, (owner, ""))
+        if why and former_owner == owner:
+            return why
+        return "is unknown to this server: send the statement again"
+
     def _make_room(self) -> None:
         bounds = self._bounds
         while len(self._entries) > bounds.entries_max:
-            self._remove(next(iter(self._entries)))
+            self._remove(next(iter(self._entries)), _PUSHED_OUT)
         while self._served_bytes > bounds.served_bytes_max:
-            self._remove(next(h for h, e in self._entries.items() if e.served and e.pinned_bytes))
+            self._remove(
+                next(h for h, e in self._entries.items() if e.served and e.pinned_bytes),
+                _PUSHED_OUT,
+            )
         newest_bytes = next((e.pinned_bytes for e in reversed(self._entries.values())), 0)
         while self._total_bytes - newest_bytes > bounds.pinned_bytes_max:
-            self._remove(next(h for h, e in self._entries.items() if e.pinned_bytes))
+            self._remove(next(h for h, e in self._entries.items() if e.pinned_bytes), _PUSHED_OUT)
 
-    def _remove(self, handle: bytes) -> _Entry[_T]:
+    def _remove(self, handle: bytes, why: str) -> _Entry[_T]:
         entry = self._entries.pop(handle)
+        self._gone[handle] = entry.owner, why
+        if len(self._gone) > self._bounds.entries_max:
+            self._gone.popitem(last=False)
         self._total_bytes -= entry.pinned_bytes
         self._served_bytes -= entry.pinned_bytes if entry.served else 0
         return entry
@@ -188,4 +214,4 @@ class HandleStore(Generic[_T]):
         self._purge_due_s = now_s + _PURGE_S
         expired = [handle for handle, entry in self._entries.items() if entry.expires_s <= now_s]
         for handle in expired:
-            self._remove(handle)
+            self._remove(handle, self._expired)

@@ -12,11 +12,12 @@ from flight_server.protocol import flight_sql_pb2 as pb
 from flight_server.statements import HandleStore, PlannedStatement, PreparedStatement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from contract.clock import Clock
     from flight_server.handlers.statements import Planner
     from flight_server.handlers.values import Call
+    from flight_server.ports import Plan
     from flight_server.protocol.limits import ProtocolLimits
 
 
@@ -50,7 +51,7 @@ class Prepared:
     def close(self, body: bytes, call: Call) -> list[bytes]:
         """ClosePreparedStatement; closing twice is fine."""
         request = commands.decode_as(commands.ClosePreparedStatement, body)
-        self._prepared.drop(request.prepared_statement_handle, call.principal)
+        self._prepared.drop(request.prepared_statement_handle, call.principal, "was closed")
         return []
 
     def bind(
@@ -62,7 +63,12 @@ class Prepared:
         """DoPut: keep the uploaded values for the next execution; the reply names the handle."""
         handle = command.prepared_statement_handle
         prepared = self._prepared.get(handle, call.principal)
-        bound = parameters.bind(prepared.parameters, upload, self._limits.parameter_bytes_max)
+        bound = parameters.bind(
+            prepared.parameters,
+            upload,
+            rows_max=self._limits.parameter_rows_max,
+            bytes_max=self._limits.parameter_bytes_max,
+        )
         if call.is_cancelled():  # a cancelled upload looks like a complete one
             raise CancelledError("the upload of the parameters was cancelled")
         self._prepared.replace(
@@ -72,21 +78,29 @@ class Prepared:
         return bytes(result.SerializeToString())
 
     def plan(self, command: commands.PreparedStatementQuery, call: Call) -> PlannedStatement:
-        """Plan with the bound values."""
+        """Plan with the bound values; several rows of them are several runs over one cut."""
         prepared = self._prepared.get(command.prepared_statement_handle, call.principal)
-        if prepared.bound is None and len(prepared.parameters):
+        if not prepared.bound and len(prepared.parameters):
             raise RequestError(
                 f"the statement has {len(prepared.parameters)} parameters and none are bound"
             )
-        return PlannedStatement(
-            prepared.sql, self._planner.plan(prepared.sql, prepared.bound, call)
-        )
+        return PlannedStatement(prepared.sql, self._plan(prepared, prepared.bound, call))
 
     def schema(self, command: commands.PreparedStatementQuery, call: Call) -> pa.Schema:
         """The schema of the rows; needs no bound values."""
         prepared = self._prepared.get(command.prepared_statement_handle, call.principal)
-        bound = prepared.bound or _nulls(prepared.parameters)
-        return self._planner.plan(prepared.sql, bound, call).schema
+        bound = prepared.bound or (_nulls(prepared.parameters) or {},)
+        return self._plan(prepared, bound, call).schema
+
+    def _plan(
+        self,
+        prepared: PreparedStatement,
+        rows: Sequence[Mapping[str, pa.Scalar]],
+        call: Call,
+    ) -> Plan:
+        if len(rows) > 1:
+            return self._planner.plan_rows(prepared.sql, rows, call)
+        return self._planner.plan(prepared.sql, rows[0] if rows else None, call)
 
 
 def prepared_store(

@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from contract.errors import ReadOnlyError, RequestError, UnsupportedError
-from flight_server.handlers.cancel import Cancels
 from flight_server.handlers.prepared import Prepared, prepared_store
 from flight_server.handlers.session import SessionActions
 from flight_server.handlers.statements import Planner, Statements, ticket_store
+from flight_server.handlers.tickets import TicketActions
 from flight_server.handlers.values import Action, Info, Rows
 from flight_server.protocol import commands, sql_info
 from flight_server.protocol.metadata import METADATA, Facts
@@ -61,7 +61,7 @@ class FlightSqlService:
         self._statements = statements = Statements(planner, self._delivery, self._tickets)
         prepared = Prepared(planner, self._handles, limits)
         sessions = SessionActions(self._sessions)
-        cancels = Cancels(self._tickets)
+        tickets = TicketActions(self._tickets, self._expires_wall_s)
         self._planners: Mapping[type[Any], Callable[[Any, Call], PlannedStatement]] = {
             commands.StatementQuery: statements.plan,
             commands.PreparedStatementQuery: prepared.plan,
@@ -85,8 +85,9 @@ class FlightSqlService:
         self._actions: Mapping[str, Action] = {
             "CreatePreparedStatement": Action("prepare a query", prepared.prepare),
             "ClosePreparedStatement": Action("forget a prepared query", prepared.close),
-            "CancelFlightInfo": Action("stop a query", cancels.cancel_flight_info),
-            "CancelQuery": Action("stop a query (deprecated form)", cancels.cancel_query),
+            "CancelFlightInfo": Action("stop a query", tickets.cancel_flight_info),
+            "CancelQuery": Action("stop a query (deprecated form)", tickets.cancel_query),
+            "RenewFlightEndpoint": Action("keep the rows of a query for longer", tickets.renew),
             "SetSessionOptions": Action("set options of the session", sessions.set_options),
             "GetSessionOptions": Action("read the options of the session", sessions.get_options),
             "CloseSession": Action("end a session", sessions.close),
@@ -98,8 +99,7 @@ class FlightSqlService:
         if answer := METADATA.get(type(decoded)):
             return Info(answer.schema(decoded), ticket=command)
         statement = _handler(self._planners, decoded, "queried")(decoded, call)
-        expires_wall_s = self._clock.wall_s() + self._limits.ticket_ttl_s
-        return self._statements.ticket(statement, call, expires_wall_s)
+        return self._statements.ticket(statement, call, self._expires_wall_s())
 
     def schema(self, command: bytes, call: Call) -> pa.Schema:
         """GetSchema: plan and forget; a prepared statement needs no bound values for it."""
@@ -137,6 +137,9 @@ class FlightSqlService:
     def actions(self) -> list[tuple[str, str]]:
         """ListActions: names and descriptions."""
         return [(name, action.description) for name, action in self._actions.items()]
+
+    def _expires_wall_s(self) -> float:
+        return self._clock.wall_s() + self._limits.ticket_ttl_s
 
     def stop(self) -> None:
         """End every stream at its next batch."""

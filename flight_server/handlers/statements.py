@@ -13,7 +13,7 @@ from flight_server.protocol.stream import Slots, result_schema
 from flight_server.statements import HandleStore, PlannedStatement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -50,6 +50,12 @@ class Planner:
         asker = self._asker(call)
         with self._slots.taken():
             return self._engine.plan(sql, bound, asker)
+
+    def plan_rows(self, sql: str, rows: Sequence[Mapping[str, pa.Scalar]], call: Call) -> Plan:
+        """Likewise for each of `rows`, over one cut for all of them."""
+        asker = self._asker(call)
+        with self._slots.taken():
+            return self._engine.plan_rows(sql, rows, asker)
 
     def parameters(self, sql: str, call: Call) -> pa.Schema:
         """The placeholders of `sql`; see `Engine.parameters`."""

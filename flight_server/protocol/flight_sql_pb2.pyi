@@ -1,4 +1,7 @@
 # mypy: ignore-errors
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -202,10 +205,12 @@ class Ticket(_message.Message):
     def __init__(self, ticket: _Optional[bytes] = ...) -> None: ...
 
 class FlightEndpoint(_message.Message):
-    __slots__ = ("ticket",)
+    __slots__ = ("ticket", "expiration_time")
     TICKET_FIELD_NUMBER: _ClassVar[int]
+    EXPIRATION_TIME_FIELD_NUMBER: _ClassVar[int]
     ticket: Ticket
-    def __init__(self, ticket: _Optional[_Union[Ticket, _Mapping]] = ...) -> None: ...
+    expiration_time: _timestamp_pb2.Timestamp
+    def __init__(self, ticket: _Optional[_Union[Ticket, _Mapping]] = ..., expiration_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class FlightInfo(_message.Message):
     __slots__ = ("endpoint",)
@@ -224,6 +229,12 @@ class CancelFlightInfoResult(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     status: CancelStatus
     def __init__(self, status: _Optional[_Union[CancelStatus, str]] = ...) -> None: ...
+
+class RenewFlightEndpointRequest(_message.Message):
+    __slots__ = ("endpoint",)
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    endpoint: FlightEndpoint
+    def __init__(self, endpoint: _Optional[_Union[FlightEndpoint, _Mapping]] = ...) -> None: ...
 
 class SessionOptionValue(_message.Message):
     __slots__ = ("string_value", "bool_value", "int64_value", "double_value", "string_list_value")

@@ -22,7 +22,8 @@ class ProtocolLimits:
     sessions_max: int = 1024  # with options set; RequestError on the use of one that went
     session_ttl_s: float = 86_400.0  # from its last use
     session_bytes_max: int = 64 << 10  # of the options of one session; LimitError
-    parameter_bytes_max: int = 16 << 20  # of one bound row; LimitError
+    parameter_bytes_max: int = 16 << 20  # of all bound rows; LimitError
+    parameter_rows_max: int = 1000  # bound at once, each of which is one run; LimitError
     upload_bytes_max: int = 1 << 30  # read in order to refuse it in words; RequestError
     slice_rows_max: int = 1 << 16
     slice_bytes_max: int = 2 << 20  # below the 4 MiB that plain gRPC clients accept

@@ -9,52 +9,49 @@ import pyarrow as pa
 from contract.errors import LimitError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 def bind(
-    parameters: pa.Schema, batches: Iterable[pa.RecordBatch], bytes_max: int
-) -> dict[str, pa.Scalar] | None:
-    """The values of the one row in `batches`, by the names of `parameters`; None without rows.
+    parameters: pa.Schema, batches: Iterable[pa.RecordBatch], *, rows_max: int, bytes_max: int
+) -> tuple[dict[str, pa.Scalar], ...]:
+    """The values of each row in `batches`, by the names of `parameters`; a batch may be empty.
 
     All batches are read, also when they are refused: an upload that is cut short shows the client
-    a broken stream instead of the reason. RequestError for several rows or a wrong number of
-    columns, LimitError above `bytes_max`.
+    a broken stream instead of the reason. RequestError for a wrong number of columns, LimitError
+    above a bound.
     """
-    row: pa.RecordBatch | None = None
-    rows = 0
+    kept: list[pa.RecordBatch] = []
+    rows = size_bytes = 0
     for batch in batches:
-        if batch.num_rows and row is None:
-            row = batch.slice(0, 1)
         rows += batch.num_rows
-    if row is None:
-        return None
-    if rows > 1:
-        raise RequestError(
-            f"{rows} parameter rows are bound and a query takes one: all its rows come from one "
-            "cut of the data, so run it once for each parameter row"
-        )
-    if row.nbytes > bytes_max:
-        raise LimitError(f"the bound values have {row.nbytes} bytes; the most is {bytes_max}")
-    if row.num_columns != len(parameters):
-        raise RequestError(
-            f"the statement has {len(parameters)} parameters and {row.num_columns} are bound"
-        )
-    return _by_name_or_position(parameters, row)
+        size_bytes += batch.nbytes if batch.num_rows else 0
+        if batch.num_rows and rows <= rows_max and size_bytes <= bytes_max:
+            kept.append(batch)
+    if rows > rows_max:
+        raise LimitError(f"{rows} parameter rows are bound; the most is {rows_max}")
+    if size_bytes > bytes_max:
+        raise LimitError(f"the bound values have {size_bytes} bytes; the most is {bytes_max}")
+    return tuple(row for batch in kept for row in _rows(parameters, batch))
 
 
-def _by_name_or_position(parameters: pa.Schema, row: pa.RecordBatch) -> dict[str, pa.Scalar]:
-    names = row.schema.names
+def _rows(parameters: pa.Schema, batch: pa.RecordBatch) -> Iterator[dict[str, pa.Scalar]]:
+    if batch.num_columns != len(parameters):
+        raise RequestError(
+            f"the statement has {len(parameters)} parameters and {batch.num_columns} are bound"
+        )
+    names = batch.schema.names
     by_name = len(set(names)) == len(names) and set(names) == set(parameters.names)
-    return {
-        field.name: _value(row.column(names.index(field.name) if by_name else position), field)
-        for position, field in enumerate(parameters)
-    }
+    order = [names.index(field.name) if by_name else i for i, field in enumerate(parameters)]
+    for row in range(batch.num_rows):
+        yield {
+            field.name: _value(batch.column(order[position])[row], field)
+            for position, field in enumerate(parameters)
+        }
 
 
-def _value(column: pa.Array, parameter: pa.Field) -> pa.Scalar:
-    """The value of `column`, out of unions and dictionaries, as a typed null when it is null."""
-    scalar = column[0]
+def _value(scalar: pa.Scalar, parameter: pa.Field) -> pa.Scalar:
+    """The value out of unions and dictionaries, as a typed null when it is null."""
     while isinstance(scalar, pa.UnionScalar):
         scalar = scalar.value
     if isinstance(scalar, pa.ExtensionScalar):

@@ -10,6 +10,8 @@ planning starts again.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from datafusion import SQLOptions
@@ -22,6 +24,7 @@ from flight_server.query.filter_memory import FilterMemory
 from flight_server.query.normalize import conform, normalized
 from flight_server.query.parameters import parameter_schema
 from flight_server.query.receipt import receipt_of
+from flight_server.query.rows import RowsPlan
 from flight_server.query.scope import Scopes
 from flight_server.query.session import CATALOG, PUBLIC, SYSTEM
 from flight_server.query.statement import Pin, Reader, Shapes, Sources, Statement
@@ -29,7 +32,7 @@ from flight_server.query.system import SYSTEM_TABLES
 from flight_server.security.identity import EVERYBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     import pyarrow as pa
     from datafusion import DataFrame
@@ -80,8 +83,19 @@ class Engine:
     ) -> QueryPlan:
         """See `flight_server.ports.Engine`."""
         reader = self._reader(asker)
-        values = {name.removeprefix("$"): value for name, value in (parameters or {}).items()}
-        pin = self._pin(reader)
+        return self._plan_over(self._pin(reader), reader, sql, parameters or {})
+
+    def plan_rows(
+        self, sql: str, rows: Sequence[Mapping[str, pa.Scalar]], asker: Asker = _ANYBODY
+    ) -> RowsPlan:
+        """See `flight_server.ports.Engine`."""
+        reader = self._reader(asker)
+        return RowsPlan(partial(self._plan_over, self._pin(reader), reader, sql), rows)
+
+    def _plan_over(
+        self, pin: Pin, reader: Reader, sql: str, parameters: Mapping[str, pa.Scalar]
+    ) -> QueryPlan:
+        values = {name.removeprefix("$"): value for name, value in parameters.items()}
         try:
             statement, frame = self._planned(sql, values, reader, pin)
             schema = normalized(frame.schema())
@@ -95,7 +109,11 @@ class Engine:
         """See `flight_server.ports.Engine`."""
         reader = self._reader(asker)
         frame = self._sql(sql, {}, Statement(reader, self._sources, self._pin(reader)))
-        return parameter_schema(sql, str(frame.logical_plan()))
+        texts = [str(frame.logical_plan())]
+        # with some placeholders, the optimizer cannot do its work before they have values
+        with suppress(Exception):
+            texts.append(str(frame.optimized_logical_plan()))
+        return parameter_schema(sql, *texts)
 
     def tables(self, identity: Identity = EVERYBODY) -> Sequence[TableInfo]:
         """See `flight_server.ports.Engine`."""
@@ -166,7 +184,7 @@ class QueryPlan:
         self.receipt = receipt
         self.pinned_bytes = pinned_bytes
 
-    def stream(self) -> Iterator[pa.RecordBatch]:
+    def stream(self) -> Generator[pa.RecordBatch, None, None]:
         """See `flight_server.ports.Plan`."""
         try:
             stream = self._frame.execute_stream()

@@ -1,8 +1,9 @@
 """Types of a statement's placeholders, as the engine inferred them.
 
-The engine has no call that tells them as Arrow types, so they are read from its description of
-the plan, in which quotes inside texts are escaped. Where it knows none (a bare `SELECT $1`, most
-subqueries) a placeholder is text, which every client can bind and the engine casts.
+The engine has no call that tells them as Arrow types, so they are read from its descriptions of
+the plan, in which quotes inside texts are escaped. The optimized plan shows subqueries as joins,
+and what the engine would cast a placeholder to. Where neither tells (a bare `SELECT $1`) it is
+text, which every client can bind and the engine casts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from flight_server.protocol.placeholders import names
 _TYPED = re.compile(
     r'Placeholder \{ id: "(\$\w+)", field: Some\(Field \{ name: "(?:[^"\\]|\\.)*", '
     r"data_type: ([^{}]*?), nullable"
+)
+_CAST = re.compile(
+    r'Cast \{ expr: Placeholder\(Placeholder \{ id: "(\$\w+)", field: None \}\), '
+    r'field: Field \{ name: "(?:[^"\\]|\\.)*", data_type: ([^{}]*?), nullable'
 )
 _COUNT = re.compile(r'(?:skip|fetch): Some\(Placeholder\(Placeholder \{ id: "(\$\w+)"')
 _TIMESTAMP = re.compile(r'Timestamp\((\w+), (?:None|Some\("([^"]*)"\))\)')
@@ -40,13 +45,17 @@ _SIMPLE = {
 }
 
 
-def parameter_schema(sql: str, plan_text: str) -> pa.Schema:
+def parameter_schema(sql: str, *plan_texts: str) -> pa.Schema:
     """The placeholders of `sql` in their order: fields `$1`, `$2`, …, nullable.
 
-    `plan_text`: the engine's description of the logical plan.
+    `plan_texts`: the engine's descriptions of the logical plan; an earlier one has precedence.
     """
-    types = {name: _arrow_type(text) for name, text in _TYPED.findall(plan_text)}
-    types.update((name, pa.int64()) for name in _COUNT.findall(plan_text))
+    types: dict[str, pa.DataType] = {}
+    for text in plan_texts:
+        for name in _COUNT.findall(text):
+            types.setdefault(name, pa.int64())
+        for found in (*_TYPED.findall(text), *_CAST.findall(text)):
+            types.setdefault(found[0], _arrow_type(found[1]))
     ids = sorted(set(names(sql)), key=lambda name: (len(name), name))
     return pa.schema([pa.field(name, types.get(name, pa.string())) for name in ids])
 

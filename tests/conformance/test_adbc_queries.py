@@ -93,10 +93,11 @@ def test_dictionary_values_are_bound_as_their_values(cursor: Any) -> None:
     assert cursor.fetchall() == [(2,)]
 
 
-def test_several_parameter_rows_are_refused(cursor: Any) -> None:
+def test_results_of_several_parameter_rows_follow_one_another(cursor: Any) -> None:
     """14"""
-    with pytest.raises(adbc.ProgrammingError, match="3 parameter rows are bound"):
-        cursor.execute("select a from t where a = ?", pa.record_batch({"0": [1, 2, 3]}))
+    cursor.execute("select a from t where a <> ? order by a", pa.record_batch({"0": [1, 2, 3]}))
+
+    assert cursor.fetchall() == [(2,), (3,), (1,), (3,), (1,), (2,)]
 
 
 def test_missing_parameters_are_named(cursor: Any) -> None:

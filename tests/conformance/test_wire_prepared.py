@@ -9,6 +9,9 @@ from pyarrow import flight
 
 from flight_server.protocol import commands
 from flight_server.protocol import flight_sql_pb2 as pb
+from flight_server.protocol.limits import ProtocolLimits
+from tests.support.flight_fixture import sample_engine, serving
+from tests.unit.flight_server.test_statements import HandClock
 
 
 def _prepare(client: flight.FlightClient, sql: str) -> pb.ActionCreatePreparedStatementResult:
@@ -63,6 +66,63 @@ def test_union_columns_are_bound_as_their_values(client: flight.FlightClient) ->
     assert _run(client, handle).to_pylist() == [{"a": 3}]
 
 
+def test_each_bound_row_is_one_run_over_one_cut(client: flight.FlightClient) -> None:
+    """14"""
+    prepared = _prepare(client, "select a, $2 as tag from t where a >= $1 order by a")
+    rows = pa.record_batch({"$1": [3, 9, 2], "$2": ["x", "y", None]})
+
+    handle = _bind(client, prepared.prepared_statement_handle, rows)
+
+    for _ in range(2):
+        assert _run(client, handle).to_pylist() == [
+            {"a": 3, "tag": "x"},
+            {"a": 2, "tag": None},
+            {"a": 3, "tag": None},
+        ]
+
+
+def test_rows_of_different_types_are_refused(client: flight.FlightClient) -> None:
+    prepared = _prepare(client, "select ? as x")
+    union = pa.UnionArray.from_dense(
+        pa.array([0, 1], pa.int8()), pa.array([0, 0], pa.int32()), [pa.array([7]), pa.array(["z"])]
+    )
+
+    handle = _bind(
+        client, prepared.prepared_statement_handle, pa.record_batch([union], ["param_0"])
+    )
+
+    with pytest.raises(pa.ArrowInvalid, match="different types"):
+        _run(client, handle)
+
+
+def test_a_ticket_can_be_kept_for_longer() -> None:
+    clock = HandClock()
+    limits = ProtocolLimits(ticket_ttl_s=10)
+    command = commands.encode(commands.StatementQuery("select a from t"))
+    with (
+        serving(sample_engine(), limits, clock) as server,
+        flight.connect(f"grpc://127.0.0.1:{server.port}") as client,
+    ):
+        info = client.get_flight_info(flight.FlightDescriptor.for_command(command))
+        first = client.do_get(info.endpoints[0].ticket).read_all()
+        clock.sleep(9)
+        endpoint = pb.FlightEndpoint.FromString(info.endpoints[0].serialize())
+        request = pb.RenewFlightEndpointRequest(endpoint=endpoint)
+        action = flight.Action("RenewFlightEndpoint", request.SerializeToString())
+        (answer,) = client.do_action(action)
+        renewed = flight.FlightEndpoint.deserialize(answer.body.to_pybytes())
+        clock.sleep(9)
+
+        assert renewed.ticket == info.endpoints[0].ticket
+        assert renewed.expiration_time.as_py().timestamp() == clock.wall_s() + 1
+        assert client.do_get(renewed.ticket).read_all() == first
+        clock.sleep(1)
+        with pytest.raises(KeyError, match="has expired: it lives 10 s"):
+            client.do_get(renewed.ticket)
+        with pytest.raises(KeyError, match="has expired"):
+            list(client.do_action(action))
+
+
 def test_closed_statement_is_gone_and_closing_again_is_fine(client: flight.FlightClient) -> None:
     handle = _prepare(client, "select 1 as x").prepared_statement_handle
     close = flight.Action(
@@ -71,5 +131,5 @@ def test_closed_statement_is_gone_and_closing_again_is_fine(client: flight.Fligh
 
     assert list(client.do_action(close)) == []
     assert list(client.do_action(close)) == []
-    with pytest.raises(KeyError, match="unknown or has expired"):
+    with pytest.raises(KeyError, match="was closed"):
         _run(client, handle)

@@ -281,6 +281,44 @@ def test_parameters_are_typed_and_bound(seam: Joint) -> None:
     assert [r for b in plan.stream() for r in b.to_pylist()] == [{"n": 2_001}]
 
 
+@pytest.mark.parametrize(
+    ("sql", "types"),
+    [
+        ("SELECT symbol FROM trades GROUP BY symbol HAVING count(*) > $1", [pa.int64()]),
+        (
+            "SELECT 1 FROM trades WHERE side IN (SELECT side FROM trades_tail WHERE price < $1)",
+            [pa.decimal128(18, 8)],
+        ),
+        ("SELECT $1::date", [pa.date32()]),
+        ("SELECT * FROM trades LIMIT $2 OFFSET $1", [pa.int64(), pa.int64()]),
+        ("SELECT * FROM trades WHERE timestamp > now() - $1", [pa.timestamp("ns")]),
+        ("SELECT $1", [pa.string()]),
+    ],
+)
+def test_types_of_parameters_are_what_the_engine_makes_of_them(
+    joint: Joint, sql: str, types: list[pa.DataType]
+) -> None:
+    assert joint.engine.parameters(sql).types == types
+
+
+def test_rows_of_values_are_run_over_one_cut(joint: Joint) -> None:
+    joint.follow(MESSAGES[:1000], 0)
+    joint.commit(MESSAGES[:500], 0)
+    joint.refresh()
+    rows = [{"$1": pa.scalar(limit)} for limit in (3, 0, 2)]
+    plan = joint.engine.plan_rows("SELECT count(*) AS n, $1 AS x FROM trades", rows)
+    once = joint.ask("SELECT count(*) AS n FROM trades")["n"][0].as_py()
+    joint.follow(MESSAGES[1000:], 1000)
+    joint.commit(MESSAGES[500:1500], 500)
+    joint.refresh()
+
+    for _ in range(2):
+        answer = pa.Table.from_batches(plan.stream(), schema=plan.schema)
+        assert answer.to_pylist() == [{"n": once, "x": limit} for limit in (3, 0, 2)]
+    assert joint.ask("SELECT count(*) AS n FROM trades")["n"][0].as_py() > once
+    assert list(json.loads(plan.receipt)["tables"]) == ["trades"]
+
+
 def test_system_tables_show_the_same_view(seam: Joint) -> None:
     chunks = seam.ask("SELECT sum(rows) AS n FROM system.tail_chunks")
     snapshots = seam.ask("SELECT count(*) AS n, sum(added_rows) AS rows FROM system.snapshots")

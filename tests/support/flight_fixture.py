@@ -19,10 +19,11 @@ from contract.clock import SystemClock
 from contract.errors import ReadOnlyError, RequestError
 from flight_server.ports import TableInfo
 from flight_server.protocol.limits import ProtocolLimits
+from flight_server.query.rows import RowsPlan
 from flight_server.server import HighwaterFlightServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from contract.clock import Clock
     from flight_server.ports import Asker, Engine
@@ -68,7 +69,7 @@ class SmallPlan:
         self.schema = _normalised(frame.schema())
         self.receipt = json.dumps({"plan": engine.count_plan()})
 
-    def stream(self) -> Iterator[pa.RecordBatch]:
+    def stream(self) -> Generator[pa.RecordBatch, None, None]:
         self._engine.opened()
         try:
             for batch in self._frame.execute_stream():
@@ -120,6 +121,11 @@ class SmallEngine:
             if "DDL not supported" in str(error) or "DML not supported" in str(error):
                 kind = ReadOnlyError
             raise kind(str(error)) from None
+
+    def plan_rows(
+        self, sql: str, rows: Sequence[Mapping[str, pa.Scalar]], asker: Asker
+    ) -> RowsPlan:
+        return RowsPlan(lambda values: self.plan(sql, values, asker), rows)
 
     def parameters(self, sql: str, asker: Asker) -> pa.Schema:
         try:

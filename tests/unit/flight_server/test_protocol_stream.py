@@ -13,7 +13,7 @@ from flight_server.protocol.stream import Delivery, result_schema
 from flight_server.statements import PlannedStatement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 _BATCH = pa.record_batch({"n": [1, 2, 3]})
 _LIMITS = ProtocolLimits(streams_max=1, slot_wait_s=0, slice_rows_max=2)
@@ -29,7 +29,7 @@ class ListPlan:
     pinned_bytes: int = 0
     ended: int = 0
 
-    def stream(self) -> Iterator[pa.RecordBatch]:
+    def stream(self) -> Generator[pa.RecordBatch, None, None]:
         try:
             yield from self.rows
         finally:

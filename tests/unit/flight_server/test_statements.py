@@ -66,7 +66,7 @@ def test_least_recently_used_value_goes_first() -> None:
     fourth = store.put("d", "me")
 
     assert [store.get(handle, "me") for handle in (first, third, fourth)] == ["a", "c", "d"]
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="made room for newer ones"):
         store.get(second, "me")
 
 
@@ -78,7 +78,7 @@ def test_handle_of_another_owner_is_unknown() -> None:
         store.get(handle, "you")
     with pytest.raises(NotFoundError):
         store.replace(handle, "you", "b")
-    assert store.drop(handle, "you") is None
+    assert store.drop(handle, "you", "was closed") is None
     assert store.get(handle, "me") == "a"
 
 
@@ -86,8 +86,45 @@ def test_dropping_twice_is_fine() -> None:
     store = _store(HandClock())
     handle = store.put("a", "me")
 
-    assert store.drop(handle, "me") == "a"
-    assert store.drop(handle, "me") is None
+    assert store.drop(handle, "me", "was closed") == "a"
+    assert store.drop(handle, "me", "was closed") is None
+
+
+def test_only_the_owner_is_told_what_happened_to_a_handle() -> None:
+    store = _store(HandClock())
+    handle = store.put("a", "me")
+    store.drop(handle, "me", "was closed")
+
+    with pytest.raises(NotFoundError, match="this ticket was closed"):
+        store.get(handle, "me")
+    with pytest.raises(NotFoundError, match="is unknown to this server"):
+        store.get(handle, "you")
+
+
+def test_what_happened_is_remembered_of_few_handles() -> None:
+    store = _store(HandClock(), entries_max=3)
+    handles = [store.put("a", "me") for _ in range(7)]
+
+    with pytest.raises(NotFoundError, match="is unknown"):
+        store.get(handles[0], "me")
+    with pytest.raises(NotFoundError, match="made room"):
+        store.get(handles[1], "me")
+
+
+def test_a_renewed_value_lives_for_its_whole_time_again() -> None:
+    clock = HandClock()
+    store = _store(clock)
+    handle = store.put("a", "me")
+    clock.sleep(9)
+    store.renew(handle, "me")
+    clock.sleep(9)
+
+    assert store.get(handle, "me") == "a"
+    with pytest.raises(NotFoundError):
+        store.renew(handle, "you")
+    clock.sleep(1)
+    with pytest.raises(NotFoundError, match="has expired"):
+        store.renew(handle, "me")
 
 
 def test_expired_values_are_freed_without_being_asked_for() -> None:

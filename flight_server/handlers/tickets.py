@@ -1,4 +1,4 @@
-"""The actions that stop a statement."""
+"""The actions on a planned statement: stop it, or keep it for longer."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ from flight_server.protocol import commands
 from flight_server.protocol import flight_sql_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flight_server.handlers.values import Call
     from flight_server.statements import HandleStore, PlannedStatement
 
 
-class Cancels:
-    """CancelFlightInfo and CancelQuery."""
+class TicketActions:
+    """CancelFlightInfo, CancelQuery and RenewFlightEndpoint."""
 
-    def __init__(self, tickets: HandleStore[PlannedStatement]) -> None:
+    def __init__(
+        self, tickets: HandleStore[PlannedStatement], expires_wall_s: Callable[[], float]
+    ) -> None:
+        """`expires_wall_s`: when a ticket made or renewed now expires, since the epoch."""
         self._tickets = tickets
+        self._expires_wall_s = expires_wall_s
+
+    def renew(self, body: bytes, call: Call) -> list[bytes]:
+        """RenewFlightEndpoint: the time of a ticket starts anew. Raw messages."""
+        endpoint = commands.parse(pb.RenewFlightEndpointRequest, body).endpoint
+        self._tickets.renew(_handle(endpoint), call.principal)
+        nanos = int(self._expires_wall_s() * 1e9)
+        endpoint.expiration_time.FromNanoseconds(nanos)
+        return [bytes(endpoint.SerializeToString())]
 
     def cancel_flight_info(self, body: bytes, call: Call) -> list[bytes]:
         """CancelFlightInfo: a raw message in, a raw message out."""
@@ -34,9 +48,14 @@ class Cancels:
     def _cancel(self, info: pb.FlightInfo, call: Call) -> pb.CancelStatus:
         found = False
         for endpoint in info.endpoint:
-            ticket = commands.decode_as(commands.TicketStatementQuery, endpoint.ticket.ticket)
-            statement = self._tickets.drop(ticket.statement_handle, call.principal)
+            handle = _handle(endpoint)
+            statement = self._tickets.drop(handle, call.principal, "was cancelled")
             if statement is not None:
                 statement.cancelled.set()
                 found = True
         return pb.CANCEL_STATUS_CANCELLED if found else pb.CANCEL_STATUS_NOT_CANCELLABLE
+
+
+def _handle(endpoint: pb.FlightEndpoint) -> bytes:
+    ticket = commands.decode_as(commands.TicketStatementQuery, endpoint.ticket.ticket)
+    return ticket.statement_handle
