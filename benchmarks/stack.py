@@ -95,10 +95,15 @@ class Child:
 
     def cpu_s(self) -> float:
         """Processor time that it used so far; 0 if it is gone."""
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return 0.0
+        return cpu_s(self.pid)
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that a process used so far; 0 if it is gone."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 class Stack:
