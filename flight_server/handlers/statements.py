@@ -11,6 +11,7 @@ from flight_server.ports import Asker
 from flight_server.protocol import commands, placeholders
 from flight_server.protocol.stream import Slots, result_schema
 from flight_server.statements import HandleStore, PlannedStatement
+from flight_server.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ class Planner:
         self._sessions = sessions
         self._limits = limits
         self._slots = Slots("planning", limits.plans_max, limits.slot_wait_s)
+        self._workers = Workers("planner", limits.plans_max)
 
     def checked(self, sql: str, transaction_id: bytes | None) -> placeholders.Statement:
         """`sql` with numbered placeholders; refused before the engine sees it if too long."""
@@ -49,7 +51,7 @@ class Planner:
         """Plan `sql` for the caller over a cut pinned now."""
         asker = self._asker(call)
         with self._slots.taken():
-            return self._engine.plan(sql, bound, asker)
+            return self._workers.run(lambda: self._engine.plan(sql, bound, asker))
 
     def plan_rows(self, sql: str, rows: Sequence[Mapping[str, pa.Scalar]], call: Call) -> Plan:
         """Likewise for each of `rows`, over one cut for all of them."""
@@ -61,7 +63,7 @@ class Planner:
         """The placeholders of `sql`; see `Engine.parameters`."""
         asker = self._asker(call)
         with self._slots.taken():
-            return self._engine.parameters(sql, asker)
+            return self._workers.run(lambda: self._engine.parameters(sql, asker))
 
     def _asker(self, call: Call) -> Asker:
         return Asker(call.identity, self._sessions.options(call.principal, call.session))
