@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flight_server.options import DEFAULTS, SessionOptions
 from flight_server.security.identity import EVERYBODY, Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     import pyarrow as pa
+
+    from flight_server.cut.request import CutRequest
 
 
 @dataclass(frozen=True)
 class Asker:
-    """For whom a statement is planned, and what the options of its session say."""
+    """For whom a statement is planned, and what the options of its session say.
+
+    `pin`: the cut that it is planned over, as `Engine.pin` gave it; None: that of now.
+    """
 
     identity: Identity = EVERYBODY
     options: SessionOptions = DEFAULTS
+    pin: Any | None = None
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,33 @@ class Plan(Protocol):
         ...
 
 
+class Pinned(Protocol):
+    """The views of all tables at one instant, or at an earlier cut; the engine's own value."""
+
+    @property
+    def pinned_bytes(self) -> int:
+        """About how much memory it keeps from being freed."""
+        ...
+
+
 class Engine(Protocol):
     """SQL over the tables. All methods are called from many threads at once.
 
     They raise the classes of `contract.errors`; any other exception is answered as a bug.
     """
+
+    def pin(
+        self,
+        request: CutRequest | None,
+        sql: str | None,
+        asker: Asker,
+        given_up: Callable[[], bool],
+    ) -> Pinned:
+        """The cut that is wanted, of the tables that `sql` may name (None: all); None: of now.
+
+        May wait as long as the request says, or until `given_up`.
+        """
+        ...
 
     def plan(self, sql: str, parameters: Mapping[str, pa.Scalar] | None, asker: Asker) -> Plan:
         """Plan `sql` over a cut pinned now; `parameters` has a key `$1` for placeholder `$1`.

@@ -16,7 +16,7 @@ when the tail has reached the old cut.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from contract.errors import BugError, UnavailableError
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 
     from contract.clock import Clock
     from contract.marker import Marker, NextOffsets
+    from flight_server.cut.receipt import TableCut
     from flight_server.tail.chunk import Segment
     from flight_server.tail.index import Dropped, Held, TailIndex
     from flight_server.tail.watermarks import Gaps
 
 __all__ = ["FreshnessLimits", "LakeLike", "State", "View", "ViewPublisher"]
 
-
 L = TypeVar("L", bound=LakeLike)
 
 
 @dataclass(frozen=True, slots=True)
 class View(Generic[L]):
-    """What one statement reads. `tail` and `dead_tail` are cut already: they hold exactly the rows
-    that the snapshots don't.
+    """What one statement reads. `tail` and `dead_tail`: exactly the rows that the snapshots lack.
 
     `next`: watermarks of the snapshot, with the start of the log for partitions that its marker
-    doesn't know. `dead_next`: of the dead-letter table. `hi`: fetch positions of the tail. `cut`:
-    max(next, hi). `ends`: the log's ends as last heard of. `newest_us`: newest broker timestamp
-    of the tail since the server started. `held`: the tail's segments, for those who list them.
+    doesn't know; `dead_next`: of the dead letters. `hi`: fetch positions of the tail. `cut`:
+    max(next, hi). `ends`: the log's ends as last heard of, asked for at `ends_asked_s` (monotonic).
+    `newest_us`: newest broker timestamp of the tail since the start. `held`: the tail's segments.
+    `asked`: the earlier cut that is wanted again: `next` and `cut` are its own, the rest has more.
     """
 
     lake: L
@@ -69,6 +69,8 @@ class View(Generic[L]):
     held: tuple[Held, ...]
     state: State = State.LAGGING
     reason: str = ""
+    ends_asked_s: Mapping[int, float] = field(default_factory=dict)
+    asked: TableCut | None = None
 
     @property
     def lag_messages(self) -> int:
@@ -105,7 +107,7 @@ class ViewPublisher(Generic[L]):
         self.gaps: Gaps = ()  # of the marker that the tail was started with
         self._origin: Mapping[int, int] = {}
         self._index: TailIndex | None = None
-        self._ends: Mapping[int, int] = {}
+        self._ends: tuple[Mapping[int, int], Mapping[int, float]] = ({}, {})  # and when asked
         self._newest_us: int | None = None
         self._view: View[L] | None = None
         self._cut: NextOffsets = {}  # of the newest view: later ones are at or after it
@@ -170,9 +172,8 @@ class ViewPublisher(Generic[L]):
             self._origin = dict(origin)
             self._index = index
             self._restart = self._stall = ""
-            self._broken = False
-            self._view = None
-            self._ends = {}
+            self._broken, self._view = False, None
+            self._ends = {}, {}
             self._reported_s = self._clock.monotonic_s()
         if (lake := self._lake) is not None:
             self.on_lake(*lake)
@@ -199,10 +200,10 @@ class ViewPublisher(Generic[L]):
             if segment.is_below(self._index.next):
                 self._trim()  # nothing else would, until the next commit
 
-    def on_ends(self, ends: Mapping[int, int]) -> None:
-        """The log's ends as the broker tells them."""
+    def on_ends(self, ends: Mapping[int, int], asked_s: Mapping[int, float] | None = None) -> None:
+        """The log's ends as the broker tells them; `asked_s`: when each was asked for."""
         with self._lock:
-            self._ends = dict(ends)
+            self._ends = dict(ends), dict(asked_s or {})
             if self._index is not None:
                 self._publish()
 
@@ -275,7 +276,7 @@ class ViewPublisher(Generic[L]):
             return
         cut = joined(index.next, index.hi)
         if not is_at_or_after(cut, self._cut):
-            self._view, self._no_view = None, why_behind(self._cut, cut, self._ends, lake[0])
+            self._view, self._no_view = None, why_behind(self._cut, cut, self._ends[0], lake[0])
             return
         view = View(
             lake=lake[0],
@@ -288,7 +289,8 @@ class ViewPublisher(Generic[L]):
             dead_next=index.dead_next,
             hi=index.hi,
             cut=cut,
-            ends=self._ends,
+            ends=self._ends[0],
+            ends_asked_s=self._ends[1],
             newest_us=self._newest_us,
             published_at_ms=int(self._clock.wall_s() * 1000),
             held=index.held,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from contract.marker import Marker
+    from flight_server.lake.foreign import ForeignRows
 
 _FILE_FIELDS = (
     pa.field("path", pa.string(), nullable=False),
@@ -143,6 +144,7 @@ class LakeSnapshot:
     newest commit of ours among the ancestors, so it may be older than the head (compaction,
     foreign commit); `commit_id` is the marker's. `refused` says why the files cannot be read
     exactly; then `files` is empty and a statement that names the table fails with that text.
+    `foreign`: the rows that no log has; None if they cannot be told apart.
     """
 
     table: str
@@ -157,6 +159,7 @@ class LakeSnapshot:
     marker: Marker | None
     refused: str | None
     ancestry: tuple[SnapshotInfo, ...] = field(default=())
+    foreign: ForeignRows | None = None
 
     @property
     def commit_id(self) -> str | None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from contract.ancestry import marker_of
 from contract.errors import OperatorError, UnsupportedError
-from contract.table import OFFSET, PARTITION
+from contract.table import OFFSET, PARTITION, PROVENANCE
 from flight_server.lake.evolution import (
     arrow_schema_of,
     check_readable,
     file_columns,
     has_columns,
 )
+from flight_server.lake.foreign import ForeignReader
 from flight_server.lake.manifests import CACHE_BYTES_MAX, ManifestReader
 from flight_server.lake.pointer import TableMissingError, pointer_to, translated_errors
 from flight_server.lake.snapshot import DataFiles, LakeSnapshot, SnapshotInfo
@@ -44,6 +45,7 @@ class LakeTable:
         self._identifier = identifier
         self._pointer = pointer_to(catalog, identifier)
         self._manifests = ManifestReader(manifest_cache_bytes_max)
+        self._foreign = ForeignReader()
         self._snapshot: LakeSnapshot | None = None
 
     def refresh(self) -> LakeSnapshot:
@@ -90,6 +92,10 @@ class LakeTable:
         if refused is not None:
             _log.error("table %s cannot be read: %s", self._identifier, refused)
         head = ancestry[0] if ancestry else None
+        foreign = None
+        if has_columns(metadata, PROVENANCE):
+            known = marker.next.keys() if marker is not None else ()
+            foreign = self._foreign.rows(loaded.io, files, known)
         return LakeSnapshot(
             table=self._identifier.rpartition(".")[2],
             table_uuid=str(metadata.table_uuid),
@@ -103,6 +109,7 @@ class LakeTable:
             marker=marker,
             refused=refused,
             ancestry=ancestry[:ANCESTRY_SHOWN_MAX],
+            foreign=foreign,
         )
 
     def _files(self, loaded: Loaded) -> tuple[DataFiles, str | None]:

@@ -23,11 +23,12 @@ from flight_server.query.failures import from_engine
 from flight_server.query.filter_memory import FilterMemory
 from flight_server.query.normalize import conform, normalized
 from flight_server.query.parameters import parameter_schema
+from flight_server.query.pin import Pin, Pinning, open_bytes
 from flight_server.query.receipt import receipt_of
 from flight_server.query.rows import RowsPlan
 from flight_server.query.scope import Scopes
 from flight_server.query.session import CATALOG, PUBLIC, SYSTEM
-from flight_server.query.statement import Pin, Reader, Shapes, Sources, Statement
+from flight_server.query.statement import Reader, Shapes, Sources, Statement
 from flight_server.query.system import SYSTEM_TABLES
 from flight_server.security.identity import EVERYBODY
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from datafusion import DataFrame
 
     from contract.clock import Clock
+    from flight_server.cut.request import CutRequest
     from flight_server.lake.snapshot import DataFiles
     from flight_server.lake.verify import FileCheck
     from flight_server.query.live import LiveTable
@@ -67,9 +69,8 @@ class Engine:
         """`view_of`: the current view of a live table, or UnavailableError with the reason."""
         self._session = session
         self._scopes = Scopes(tables)
-        self._view_of = view_of
+        self._pinning = Pinning(view_of, clock)
         self._check = check
-        self._clock = clock
         everything = self._scopes.of(EVERYBODY).live
         information = session.open(Shapes(session.ctx, everything))
         self._sources = Sources(system, information)
@@ -101,8 +102,8 @@ class Engine:
             schema = normalized(frame.schema())
         except Exception as error:
             raise from_engine(error) from error
-        receipt = receipt_of(statement.views_read(), self._clock.wall_s())
-        pinned = sum(map(_open_bytes, statement.views_read().values()))
+        receipt = receipt_of(statement.views_read(), pin.pinned_s, pin.asked)
+        pinned = sum(map(open_bytes, statement.views_read().values()))
         return QueryPlan(frame, schema, receipt, statement.files(), self._check, pinned)
 
     def parameters(self, sql: str, asker: Asker = _ANYBODY) -> pa.Schema:
@@ -114,6 +115,19 @@ class Engine:
         with suppress(Exception):
             texts.append(str(frame.optimized_logical_plan()))
         return parameter_schema(sql, *texts)
+
+    def pin(
+        self,
+        request: CutRequest | None,
+        sql: str | None = None,
+        asker: Asker = _ANYBODY,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> Pin:
+        """See `flight_server.ports.Engine`."""
+        definitions = self._reader(asker).scope.definitions
+        if request is None:
+            return self._pinning.now(definitions)
+        return self._pinning.at(request, definitions, sql, given_up)
 
     def tables(self, identity: Identity = EVERYBODY) -> Sequence[TableInfo]:
         """See `flight_server.ports.Engine`."""
@@ -132,12 +146,13 @@ class Engine:
         return Reader(asker, self._scopes.of(asker.identity))
 
     def _pin(self, reader: Reader) -> Pin:
-        return Pin.take(reader.scope.definitions, self._view_of)
+        return reader.asker.pin or self._pinning.now(reader.scope.definitions)
 
     def _planned(
         self, sql: str, values: Mapping[str, pa.Scalar], reader: Reader, pin: Pin
     ) -> tuple[Statement, DataFrame]:
-        recalled = filters = None if values else self._memory.recall(sql)
+        remembers = not values and pin.asked is None
+        recalled = filters = self._memory.recall(sql) if remembers else None
         if filters is None:
             probe = Statement(reader, self._sources, pin)
             frame = self._sql(sql, values, probe)
@@ -151,7 +166,7 @@ class Engine:
             if not certain:
                 filters = filters_by_scan(frame.optimized_logical_plan())
             if certain or statement.covers(filters):
-                if not values:
+                if remembers:
                     self._memory.keep(sql, filters)
                 return statement, frame
         everything = Statement(reader, self._sources, pin, {})
@@ -194,8 +209,3 @@ class QueryPlan:
                 yield conform(batch.to_pyarrow(), self.schema)
         except Exception as error:
             raise from_engine(error) from error
-
-
-def _open_bytes(view: LakeView) -> int:
-    """Message bytes of the part of the tail that is in memory, not in mapped files."""
-    return sum(h.segment.byte_count for h in view.held if h.segment.number is None)

@@ -20,6 +20,7 @@ from flight_server.lake.prune import filters_by_scan, prune
 from flight_server.lake.scan import LakeScan
 from flight_server.lake.types import scan_schema
 from flight_server.lake.verify import verify_files
+from flight_server.query.live_at import RowsAt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,7 @@ class LiveTable:
         rules = definition.lane_rules
         lane_columns = {c for r in rules for c in (r.column, *r.product) if c is not None}
         self._seed_columns = sorted({definition.message_id, *PROVENANCE, *lane_columns})
+        self._at = RowsAt(ctx, definition, self._scan)
         name = definition.name
         self._frames: Mapping[str, Callable[[LakeView, ScanFiles], DataFrame]] = {
             name: self._table,
@@ -105,6 +107,9 @@ class LiveTable:
             yield batch.to_pyarrow()
 
     def _table(self, view: LakeView, lake: ScanFiles) -> DataFrame:
+        if view.asked is not None:
+            _readable(view.lake)
+            return self._at.table(view, self.definition.name, lake).select(*self._payload)
         files = _readable(view.lake).files
         if not len(files):
             return self._tail(view, lake).select(*self._payload)
@@ -115,20 +120,28 @@ class LiveTable:
 
     def _history(self, view: LakeView, lake: ScanFiles) -> DataFrame:
         name = self.definition.name + HISTORY
+        if view.asked is not None:
+            _readable(view.lake)
+            return self._at.history(view, name, lake)
         return lake(self._scan, name, _readable(view.lake).files)
 
-    def _tail(self, view: LakeView, lake: ScanFiles) -> DataFrame:  # noqa: ARG002
+    def _tail(self, view: LakeView, lake: ScanFiles) -> DataFrame:
+        if view.asked is not None:
+            _readable(view.lake)
+            return self._at.tail(view, self.definition.name + TAIL, lake)
         return self._ctx.read_batches(view.tail or [_empty(self._scan.schema)])
 
     def _dead(self, view: LakeView, lake: ScanFiles) -> DataFrame:
         name = self.definition.name + DEAD
-        tail = self._ctx.read_batches(view.dead_tail or [_empty(self._dead_scan.schema)])
-        if view.dead is None or not len(_readable(view.dead).files):
-            return tail
-        history = lake(self._dead_scan, name, view.dead.files)
         # The sidecar may be ahead of the follower: what is not in the cut yet is left out.
         ahead = {p: view.dead_cut(p) for p in view.cut}
         below = _offsets(ahead, at_or_after=False)
+        tail = self._ctx.read_batches(view.dead_tail or [_empty(self._dead_scan.schema)])
+        if view.asked is not None:
+            tail = tail.filter(lit(False) if below is None else below)
+        if view.dead is None or not len(_readable(view.dead).files):
+            return tail
+        history = lake(self._dead_scan, name, view.dead.files)
         return (history if below is None else history.filter(below)).union(tail)
 
 

@@ -15,16 +15,16 @@ from flight_server.query.session import PUBLIC
 from flight_server.query.system import SYSTEM_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from datafusion import DataFrame, SessionContext
 
-    from contract.table import TableDefinition
     from flight_server.lake.prune import FiltersByScan
     from flight_server.lake.scan import LakeScan
     from flight_server.ports import Asker
     from flight_server.query.information import Information
     from flight_server.query.live import LiveTable
+    from flight_server.query.pin import Pin
     from flight_server.query.scope import Scope
     from flight_server.query.system import System
     from flight_server.query.types import LakeView
@@ -33,37 +33,6 @@ if TYPE_CHECKING:
 # So few files are scanned without asking which of them are needed: that would cost another
 # planning, which takes as long as the engine's own look at so many files.
 FEW_FILES = 8
-
-
-@dataclass(frozen=True)
-class Pin:
-    """The view of every live table at one instant, or why a table has none."""
-
-    views: Mapping[str, LakeView | HighwaterError]
-
-    @classmethod
-    def take(
-        cls, definitions: Sequence[TableDefinition], view_of: Callable[[str], LakeView]
-    ) -> Pin:
-        """Pin now; `view_of` takes the name of a live table."""
-        views: dict[str, LakeView | HighwaterError] = {}
-        for definition in definitions:
-            try:
-                views[definition.name] = view_of(definition.name)
-            except HighwaterError as error:
-                views[definition.name] = error
-        return cls(views)
-
-    def view(self, name: str) -> LakeView:
-        """The view of that live table. Raises what its publisher said if it has none."""
-        view = self.views[name]
-        if isinstance(view, HighwaterError):
-            raise view
-        return view
-
-    def available(self) -> Mapping[str, LakeView]:
-        """The tables that have a view."""
-        return {n: v for n, v in self.views.items() if not isinstance(v, HighwaterError)}
 
 
 class Shapes:
@@ -140,11 +109,11 @@ class Statement:
         """See `Tables`."""
         if schema == INFORMATION:
             return self._sources.information.frame(name, self.reader.scope)
-        if schema != PUBLIC:
-            self._reads_all = True
-            return self._sources.system.frame(name, self._pin, self.reader.asker.identity)
-        table = self.reader.scope.live[name]
         try:
+            if schema != PUBLIC:
+                self._reads_all = True
+                return self._sources.system.frame(name, self._pin.all(), self.reader.asker.identity)
+            table = self.reader.scope.live[name]
             view = self._pin.view(table.definition.name)
             self._read[table.definition.name] = view
             return table.frame(name, view, self._scan)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from datafusion import DataFrame, SessionContext
 
-    from flight_server.query.statement import Pin
+    from flight_server.query.pin import Pin
     from flight_server.query.types import LakeView
     from flight_server.security.identity import Identity
 

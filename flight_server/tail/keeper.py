@@ -72,6 +72,7 @@ class Keeper:
         self._limits = limits or KeeperLimits()
         self._conditions = conditions
         self._ends: dict[int, int] = {}
+        self._asked_s: dict[int, float] = {}
         self._turn = 0
         self._next_ends_s = self._next_identity_s = self._next_seal_s = clock.monotonic_s()
         self._missing = 0
@@ -155,5 +156,7 @@ class Keeper:
             self._publisher.on_broken(recreated(self._source.topic, found, expected))
 
     def _check_end(self, partition: int) -> None:
+        asked_s = self._clock.monotonic_s()
         self._ends[partition] = self._source.bounds(partition)[1]
-        self._publisher.on_ends(self._ends)
+        self._asked_s[partition] = asked_s
+        self._publisher.on_ends(self._ends, self._asked_s)
