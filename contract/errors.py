@@ -4,6 +4,7 @@ HighwaterError
 ├── RequestError          the request is wrong: change it            (INVALID_ARGUMENT)
 │   ├── NotFoundError     it names a thing that does not exist       (NOT_FOUND)
 │   ├── ReadOnlyError     it wants to write                          (PERMISSION_DENIED)
+│   ├── UnauthenticatedError  nobody known sends it: log in       (UNAUTHENTICATED)
 │   └── UnsupportedError  it asks for what this product does not do  (UNIMPLEMENTED)
 ├── UnavailableError      nothing is wrong with it: try again        (UNAVAILABLE)
 ├── LimitError            a bound was reached: ask for less          (UNKNOWN, in words)
@@ -32,6 +33,10 @@ class NotFoundError(RequestError):
 
 class ReadOnlyError(RequestError):
     """The request wants to change something."""
+
+
+class UnauthenticatedError(RequestError):
+    """The request does not prove whose it is; the text says no more about that than it must."""
 
 
 class UnsupportedError(RequestError):

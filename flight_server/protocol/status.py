@@ -4,6 +4,7 @@
 |-------------------|-----------------------|---------------------------------------------|
 | NotFoundError     | NOT_FOUND             | NOT_FOUND                                   |
 | ReadOnlyError     | PERMISSION_DENIED     | PERMISSION_DENIED (get_schema: INVALID_ARGUMENT) |
+| UnauthenticatedError | UNAUTHENTICATED    | UNAUTHENTICATED                             |
 | UnsupportedError  | UNIMPLEMENTED         | UNIMPLEMENTED                               |
 | RequestError      | INVALID_ARGUMENT      | INVALID_ARGUMENT                            |
 | UnavailableError  | UNAVAILABLE           | UNAVAILABLE (get_schema: UNKNOWN)           |
@@ -69,6 +70,7 @@ _Status = tuple[type[errors.HighwaterError], "Callable[[str], Exception]", str]
 _STATUSES: tuple[_Status, ...] = (
     (errors.NotFoundError, NotFound, ""),
     (errors.ReadOnlyError, flight.FlightUnauthorizedError, ""),
+    (errors.UnauthenticatedError, flight.FlightUnauthenticatedError, ""),
     (errors.UnsupportedError, Unimplemented, ""),
     (errors.RequestError, InvalidArgument, ""),
     (errors.UnavailableError, flight.FlightUnavailableError, ""),

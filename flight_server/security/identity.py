@@ -29,4 +29,5 @@ class Identity:
         return self.admin or principal == self.principal
 
 
+NOBODY = Identity("")  # before anybody has said who calls
 EVERYBODY = Identity(ANONYMOUS, tables=None, admin=True)  # who calls where nobody is asked
