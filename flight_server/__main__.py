@@ -58,7 +58,7 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     settle_collector()
     server.start()
-    _log.info("ready on grpc://%s:%d", settings.host, server.port)
+    _log.info("ready on %s", server.uri)
     stop.wait()
     _log.info("stopping")
     ended = _stopped_within(server, settings.drain_s)

@@ -23,6 +23,8 @@ from flight_server.query.engine import Engine
 from flight_server.query.live import LiveTable
 from flight_server.query.session import Session
 from flight_server.query.system import System
+from flight_server.security.listening import load_tls, location, warnings
+from flight_server.security.setup import make_callers
 from flight_server.server import HighwaterFlightServer
 from flight_server.statements import HandleBounds
 
@@ -32,11 +34,12 @@ if TYPE_CHECKING:
     from contract.clock import Clock
     from flight_server.config import ServeSettings
     from flight_server.query.types import LakeView
+    from flight_server.security.callers import Callers
+    from flight_server.security.listening import Tls
 
 _log = logging.getLogger(__name__)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 _TICK_S = 2.0
 
 # Answers are exact whatever else holds: with one of these there are none.
@@ -52,13 +55,11 @@ class Server:
         """Open everything.
 
         `new_id`: unguessable handles. `cores`: of this machine. Raises OperatorError if the port
-        is taken, a definition is wrong, or the address is not loopback.
+        is taken, a definition is wrong, or the address needs TLS and users that are not there.
         """
-        if not settings.host.startswith(_LOOPBACK):
-            raise OperatorError(
-                f"--host {settings.host} is not loopback, and this version has neither TLS nor "
-                "users: listen on 127.0.0.1"
-            )
+        for warning in warnings(settings, settings.host):
+            _log.warning("%s", warning)
+        tls, callers = load_tls(settings), make_callers(settings, clock, new_id)
         self._conditions = Conditions("serve", BLOCKING, clock)
         session = Session(settings.memory_limit_bytes, settings.cores or cores)
         check = LocalFileCheck()
@@ -82,14 +83,15 @@ class Server:
         }
         engine = Engine(session, frames, self._view, System(session.ctx, settings), check, clock)
         self._health = HealthServer(settings.health_port, health_routes(self._document), clock)
-        self._flight = self._listen(settings, engine, clock, new_id)
+        self._host, self._tls = settings.host, tls
+        self._flight = self._listen(settings, engine, clock, new_id, callers, tls)
         self._stopped = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="tick", daemon=True)
 
     @property
-    def port(self) -> int:
+    def uri(self) -> str:
         """Where it listens."""
-        return int(self._flight.port)
+        return location(self._host, int(self._flight.port), self._tls)
 
     def start(self) -> None:
         """Begin to follow catalog and log."""
@@ -127,7 +129,12 @@ class Server:
 
     @staticmethod
     def _listen(
-        settings: ServeSettings, engine: Engine, clock: Clock, new_id: Callable[[], bytes]
+        settings: ServeSettings,
+        engine: Engine,
+        clock: Clock,
+        new_id: Callable[[], bytes],
+        callers: Callers,
+        tls: Tls | None,
     ) -> HighwaterFlightServer:
         limits = ProtocolLimits(
             streams_max=settings.statements_max,
@@ -136,11 +143,13 @@ class Server:
         )
         try:
             return HighwaterFlightServer(
-                f"grpc://{settings.host}:{settings.port}",
+                location(settings.host, settings.port, tls),
                 engine,
                 clock=clock,
                 new_id=new_id,
                 limits=limits,
+                callers=callers,
+                tls=tls,
             )
         except OSError as error:
             raise OperatorError(

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contract.settings import CommonSettings, setting
+from flight_server.security.config import SecuritySettings
 
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class ServeSettings(CommonSettings):
+class ServeSettings(CommonSettings, SecuritySettings):
     """Serve the tables over Arrow Flight SQL."""
 
-    host: str = setting("127.0.0.1", doc="Address to listen on; loopback only without TLS")
+    host: str = setting("127.0.0.1", doc="Address to listen on; beyond loopback with TLS and users")
     port: int = setting(
         31337, doc="Port to listen on; 0 takes a free one", minimum=0, maximum=65535
     )

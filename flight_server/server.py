@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import flight
@@ -12,14 +12,17 @@ from contract.errors import CancelledError, RequestError, UnsupportedError
 from flight_server.handlers.service import FlightSqlService
 from flight_server.handlers.values import Call
 from flight_server.protocol import status
-from flight_server.protocol.handshake import CALLER, AcceptHandshake, AnonymousCallers
+from flight_server.protocol.handshake import CALLER
 from flight_server.protocol.limits import Product, ProtocolLimits
+from flight_server.security.callers import Anonymous
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from contract.clock import Clock
     from flight_server.ports import Engine
+    from flight_server.security.callers import Callers
+    from flight_server.security.listening import Tls
 
 _DEFAULT_LIMITS = ProtocolLimits()
 _DEFAULT_PRODUCT = Product()
@@ -28,7 +31,7 @@ _DEFAULT_PRODUCT = Product()
 class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     """Flight SQL on one address; it listens from construction on (`port` says where).
 
-    `new_id` gives at least 16 unguessable bytes. `callers` makes middleware as `handshake.Caller`.
+    `new_id` gives at least 16 unguessable bytes. Without `tls`, everything is sent in clear.
     """
 
     def __init__(
@@ -40,15 +43,18 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         new_id: Callable[[], bytes],
         limits: ProtocolLimits = _DEFAULT_LIMITS,
         product: Product = _DEFAULT_PRODUCT,
-        callers: flight.ServerMiddlewareFactory | None = None,
+        callers: Callers | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._limits = limits
         self._new_id = new_id
         self._service = FlightSqlService(engine, limits, product, clock, new_id)
+        self._callers = callers or Anonymous(new_id)
         super().__init__(
             location,
-            auth_handler=AcceptHandshake(),
-            middleware={CALLER: callers or AnonymousCallers(new_id)},
+            auth_handler=self._callers.auth_handler,
+            middleware={CALLER: self._callers.middleware},
+            **_tls_options(tls),
         )
 
     def shutdown(self) -> None:
@@ -65,7 +71,7 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> flight.FlightInfo:
         """Plan a query, or describe a metadata answer."""
         with self._guard():
-            info = self._service.info(_command(descriptor), _call(context))
+            info = self._service.info(_command(descriptor), self._call(context))
             expires = None
             if info.expires_wall_s is not None:
                 expires = pa.scalar(int(info.expires_wall_s * 1e9), pa.timestamp("ns", "UTC"))
@@ -81,7 +87,7 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         try:
             with self._guard():
                 return flight.SchemaResult(
-                    self._service.schema(_command(descriptor), _call(context))
+                    self._service.schema(_command(descriptor), self._call(context))
                 )
         except Exception as raised:  # noqa: BLE001 - already a status; get_schema has fewer
             raise status.for_get_schema(raised) from None
@@ -91,7 +97,7 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> flight.GeneratorStream:
         """Stream the rows of a ticket."""
         with self._guard():
-            rows = self._service.rows(ticket.ticket, _call(context))
+            rows = self._service.rows(ticket.ticket, self._call(context))
             return flight.GeneratorStream(rows.schema, self._guarded(rows.batches))
 
     def do_put(
@@ -105,7 +111,7 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         with self._guard():
             upload = self._upload(context, reader)
             try:
-                reply = self._service.put(_command(descriptor), upload, _call(context))
+                reply = self._service.put(_command(descriptor), upload, self._call(context))
             finally:
                 # an upload that is not read to its end breaks before the client sees the answer
                 for _ in upload:
@@ -118,7 +124,7 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         """Run one action."""
         with self._guard():
             body = action.body.to_pybytes() if action.body is not None else b""
-            return iter(self._service.act(action.type, body, _call(context)))
+            return iter(self._service.act(action.type, body, self._call(context)))
 
     def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:  # noqa: ARG002
         """The actions of `do_action`."""
@@ -140,6 +146,17 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         """Not part of Flight SQL."""
         with self._guard():
             raise UnsupportedError("DoExchange is not supported")
+
+    def _call(self, context: flight.ServerCallContext) -> Call:
+        caller = context.get_middleware(CALLER)
+        return Call(
+            self._callers.identity(caller, context),
+            caller.session,
+            context.is_cancelled,
+            caller.request_headers,
+            context.add_header,
+            caller.renamed,
+        )
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -171,16 +188,13 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             yield chunk.data
 
 
-def _call(context: flight.ServerCallContext) -> Call:
-    caller = context.get_middleware(CALLER)
-    return Call(
-        caller.identity,
-        caller.session,
-        context.is_cancelled,
-        caller.request_headers,
-        context.add_header,
-        caller.renamed,
-    )
+def _tls_options(tls: Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    options: dict[str, Any] = {"tls_certificates": [(tls.cert, tls.key)]}
+    if tls.client_ca is not None:
+        options |= {"verify_client": True, "root_certificates": tls.client_ca}
+    return options
 
 
 def _command(descriptor: flight.FlightDescriptor) -> bytes:

@@ -64,17 +64,18 @@ class Caller(flight.ServerMiddleware):  # type: ignore[misc]
 class AnonymousCallers(flight.ServerMiddlewareFactory):  # type: ignore[misc]
     """Ignores credentials, and still gives clients that log in the bearer token they insist on."""
 
-    def __init__(self, new_id: Callable[[], bytes]) -> None:
+    def __init__(self, new_id: Callable[[], bytes], identity: Identity = EVERYBODY) -> None:
         super().__init__()
         self._new_id = new_id
+        self._identity = identity
 
     def start_call(self, info: flight.CallInfo, headers: Mapping[str, Sequence[str]]) -> Caller:
         """The caller of one RPC."""
         session = cookies.from_headers(headers)
         if session is not None and info.method != flight.FlightMethod.HANDSHAKE:
-            return Caller(EVERYBODY, session, {}, headers, _renamed)
+            return Caller(self._identity, session, {}, headers, _renamed)
         session = session or SessionRef(self._new_id().hex())
-        return Caller(EVERYBODY, session, _renamed(session), headers, _renamed)
+        return Caller(self._identity, session, _renamed(session), headers, _renamed)
 
 
 def _renamed(session: SessionRef) -> dict[str, str]:

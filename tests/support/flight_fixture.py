@@ -20,6 +20,8 @@ from contract.errors import ReadOnlyError, RequestError
 from flight_server.ports import TableInfo
 from flight_server.protocol.limits import ProtocolLimits
 from flight_server.query.rows import RowsPlan
+from flight_server.security.listening import load_tls, location
+from flight_server.security.setup import make_callers
 from flight_server.server import HighwaterFlightServer
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from contract.clock import Clock
     from flight_server.cut.request import CutRequest
     from flight_server.ports import Asker, Engine
+    from flight_server.security.config import SecuritySettings
     from flight_server.security.identity import Identity
 
 _PLACEHOLDER = re.compile(
@@ -198,13 +201,19 @@ def serving(
     limits: ProtocolLimits | None = None,
     clock: Clock | None = None,
     server_type: Callable[..., Any] = HighwaterFlightServer,
+    security: SecuritySettings | None = None,
 ) -> Iterator[Any]:
     """A running server; `server.port` is where."""
+    clock, tls, extra = clock or SystemClock(), None, {}
+    if security is not None:
+        tls = load_tls(security)
+        extra = {"tls": tls, "callers": make_callers(security, clock, new_id)}
     server = server_type(
-        "grpc://127.0.0.1:0",
+        location("127.0.0.1", 0, tls),
         engine,
-        clock=clock or SystemClock(),
+        clock=clock,
         new_id=new_id,
+        **extra,
         limits=limits or ProtocolLimits(),
     )
     try:
