@@ -46,6 +46,10 @@ COMMANDS = (
     "serve",
     "simulate",
     "sql",
+    "user add",
+    "user list",
+    "user remove",
+    "user token",
     "verify",
     "status",
 )

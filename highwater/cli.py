@@ -41,6 +41,7 @@ COMMANDS = (
     Command("simulate", "highwater.simulate.command", "both processes in virtual time, from seeds"),
     Command("audit", "highwater.audit.command", "proof of exact answers while things go wrong"),
     Command("sql", "highwater.sql", "ask the server and print the answer"),
+    Command("user", "highwater.user", "who may log in to the server, and what each may read"),
     Command("verify", "highwater.verify.command", "check that table, dead letters and topic fit"),
 )
 

@@ -11,8 +11,14 @@ from rich.live import Live
 from rich.text import Text
 
 from contract.clock import Clock, SystemClock
-from contract.errors import CancelledError, HighwaterError, UnavailableError
+from contract.errors import (
+    CancelledError,
+    HighwaterError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from contract.settings import common, load, setting
+from highwater.access import AccessSettings, driver_options
 from highwater.answers import Answers, ask_all, clients, line, page
 from highwater.children import ChildDiedError, Children
 from highwater.sql import asked, connect
@@ -33,7 +39,7 @@ _QUERY_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
-class DemoSettings:
+class DemoSettings(AccessSettings):
     """Run broker, feed, sidecar and server on this machine, and show live answers."""
 
     data_dir: Path = common("data_dir")
@@ -100,7 +106,10 @@ class _Demo:
         self._stopping = stopping
         self._clock = clock
         self._kafka = f"{HOST}:{settings.kafka_port}"
-        self._uri = f"grpc://{HOST}:{settings.port}"
+        # Whether the server wants TLS and users is up to its own settings, not to the demo.
+        self._access = driver_options(settings)
+        scheme = "grpc+tls" if settings.tls_ca is not None else "grpc"
+        self._uri = f"{scheme}://{HOST}:{settings.port}"
 
     def start(self) -> None:
         """Start each part and wait for it."""
@@ -140,7 +149,7 @@ class _Demo:
 
     def _rounds(self, shown: Callable[[Answers], None]) -> None:
         settings, begun_s = self._settings, self._clock.monotonic_s()
-        with connect(self._uri, _QUERY_TIMEOUT_S) as connection:
+        with connect(self._uri, _QUERY_TIMEOUT_S, self._access) as connection:
             while not self._stopping.is_set():
                 self._children.check()
                 shown(self._asked(connection))
@@ -178,10 +187,12 @@ class _Demo:
     def _sql_answers(self, statement: str) -> bool:
         try:
             with (
-                connect(self._uri, _PROBE_TIMEOUT_S) as connection,
+                connect(self._uri, _PROBE_TIMEOUT_S, self._access) as connection,
                 asked(connection, statement) as reader,
             ):
                 reader.read_all()
+        except UnauthenticatedError:
+            raise  # waiting makes no login right
         except HighwaterError:
             return False
         return True

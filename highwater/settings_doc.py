@@ -19,6 +19,10 @@ SETTINGS = {
     "serve": "flight_server.config.ServeSettings",
     "simulate": "highwater.simulate.command.SimulateSettings",
     "sql": "highwater.sql.SqlSettings",
+    "user add": "highwater.user.UserAddSettings",
+    "user list": "highwater.user.UserListSettings",
+    "user remove": "highwater.user.UserRemoveSettings",
+    "user token": "highwater.user.UserTokenSettings",
     "verify": "highwater.verify.config.VerifySettings",
     "status": "highwater.status.StatusSettings",
 }

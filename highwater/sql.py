@@ -12,8 +12,15 @@ import adbc_driver_flightsql.dbapi as flight_sql
 import adbc_driver_manager as adbc
 import pyarrow as pa
 
-from contract.errors import CancelledError, HighwaterError, RequestError, UnavailableError
+from contract.errors import (
+    CancelledError,
+    HighwaterError,
+    RequestError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from contract.settings import load, setting
+from highwater.access import AccessSettings, checked_uri, driver_options
 from highwater.output import write
 
 if TYPE_CHECKING:
@@ -21,11 +28,14 @@ if TYPE_CHECKING:
 
 RECEIPT_KEY = b"highwater.receipt"
 DEFAULT_URI = "grpc://127.0.0.1:31337"
+_NO_OPTIONS: Mapping[str, str] = {}
+_TLS_REFUSED = "authentication handshake failed: "
+_BROKEN_OFF = ("error reading server preface", "broken pipe", "connection reset")
 _UNREACHABLE = ("connection refused", "connection error", "name resolver", "no such host")
 
 
 @dataclass(frozen=True)
-class SqlSettings:
+class SqlSettings(AccessSettings):
     """Ask the server one statement and print the answer."""
 
     statement: str = setting(
@@ -54,7 +64,9 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
     settings = load(SqlSettings, "sql", argv, environ)
     statement = settings.statement or _standard_input()
     with (
-        connect(settings.uri, settings.timeout_s) as connection,
+        connect(
+            checked_uri(settings.uri), settings.timeout_s, driver_options(settings)
+        ) as connection,
         asked(connection, statement) as reader,
         _target(settings.output) as target,
     ):
@@ -66,10 +78,13 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
 
 
 @contextlib.contextmanager
-def connect(uri: str, timeout_s: float) -> Iterator[Any]:
-    """A DB-API connection of ADBC; its errors, also those of statements, become ours."""
+def connect(uri: str, timeout_s: float, access: Mapping[str, str] = _NO_OPTIONS) -> Iterator[Any]:
+    """A DB-API connection of ADBC; its errors, also those of statements, become ours.
+
+    `access`: see `highwater.access.driver_options`.
+    """
     timeout = str(timeout_s)
-    options = {
+    options = dict(access) | {
         f"adbc.flight.sql.rpc.timeout_seconds.{call}": timeout
         for call in ("fetch", "query", "update")
     }
@@ -101,10 +116,20 @@ def receipt_of(schema: pa.Schema) -> str | None:
 def as_ours(error: Exception, uri: str) -> HighwaterError:
     """The error of the driver in the words of its remedy."""
     text = str(error)
+    if _TLS_REFUSED in text:
+        reason = text.partition(_TLS_REFUSED)[2].partition('"')[0]
+        return RequestError(f"no TLS with {uri} ({reason}): check --tls-ca and --tls-server-name")
+    if any(sign in text for sign in _BROKEN_OFF):
+        return UnavailableError(
+            f"the server at {uri} broke the connection off: it may want TLS (grpc+tls://...), or a "
+            "certificate (--tls-cert, --tls-key)"
+        )
     if any(sign in text.lower() for sign in _UNREACHABLE):
         return UnavailableError(
             f"no server answers at {uri}: start one with `highwater serve`, or name it with --uri"
         )
+    if getattr(error, "status_code", None) == adbc.AdbcStatusCode.UNAUTHENTICATED:
+        return UnauthenticatedError(f"{engine_words(text)} (--user or --token-file)")
     if getattr(error, "status_code", None) in {
         adbc.AdbcStatusCode.CANCELLED,
         adbc.AdbcStatusCode.TIMEOUT,
@@ -116,7 +141,12 @@ def as_ours(error: Exception, uri: str) -> HighwaterError:
 def engine_words(text: str) -> str:
     """The message of the server without what the driver puts around it."""
     words = text.partition("[FlightSQL] ")[2] or text
-    for end in (". Detail: Python exception:", " (InvalidArgument;", ". Vendor code:"):
+    for end in (
+        ". Detail: Python exception:",
+        " (InvalidArgument;",
+        ". Detail: Unauthenticated",
+        ". Vendor code:",
+    ):
         words = words.partition(end)[0]
     return words
 
