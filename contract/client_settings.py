@@ -33,6 +33,15 @@ def consumer_settings(bootstrap_servers: str, client_id: str) -> dict[str, Any]:
     }
 
 
+def patient(settings: dict[str, Any]) -> dict[str, Any]:
+    """`settings` for a reader that need not have each message at once.
+
+    The broker waits until there is something worth fetching, but not for long: at 50,000
+    messages/s both sides spend a fifth less.
+    """
+    return settings | {"fetch.min.bytes": 256 * 1024, "fetch.wait.max.ms": 100}
+
+
 def admin_settings(bootstrap_servers: str) -> dict[str, Any]:
     """For librdkafka: a client that asks about topics."""
     return {

@@ -15,7 +15,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from contract.client_log import ClientLog
-from contract.client_settings import admin_settings, consumer_settings
+from contract.client_settings import admin_settings, consumer_settings, patient
 from contract.log import LogReader, Renewed
 from ingest.ports import TopicState
 
@@ -99,10 +99,11 @@ def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, 
     client_log = logging.getLogger(f"{__name__}.{group}")
     if not client_log.filters:
         client_log.addFilter(_Sparse())
+    settings = patient(consumer_settings(bootstrap_servers, group))
 
     def made() -> tuple[Consumer, ClientLog]:
         said = ClientLog(client_log)
-        return Consumer(consumer_settings(bootstrap_servers, group), logger=said), said
+        return Consumer(settings, logger=said), said
 
     consumer, said = made()
     admin = AdminClient(admin_settings(bootstrap_servers), logger=client_log)
