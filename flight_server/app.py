@@ -81,7 +81,9 @@ class Server:
             )
             for f in frames
         }
-        engine = Engine(session, frames, self._view, System(session.ctx, settings), check, clock)
+        engine = self._engine = Engine(
+            session, frames, self._view, System(session.ctx, settings), check, clock
+        )
         self._health = HealthServer(settings.health_port, health_routes(self._document), clock)
         self._host, self._tls = settings.host, tls
         self._flight = self._listen(settings, engine, clock, new_id, callers, tls)
@@ -115,6 +117,7 @@ class Server:
     def _tick(self) -> None:
         while not self._stopped.wait(_TICK_S):
             self._flight.purge_expired()
+            self._engine.purge()
             give_back()
             self._observe()
 

@@ -24,6 +24,7 @@ from flight_server.query.filter_memory import FilterMemory
 from flight_server.query.normalize import conform, normalized
 from flight_server.query.parameters import parameter_schema
 from flight_server.query.pin import Pin, Pinning, open_bytes
+from flight_server.query.plan_memory import PlanMemory, Planned
 from flight_server.query.receipt import receipt_of
 from flight_server.query.rows import RowsPlan
 from flight_server.query.scope import Scopes
@@ -75,6 +76,8 @@ class Engine:
         information = session.open(Shapes(session.ctx, everything))
         self._sources = Sources(system, information)
         self._memory = FilterMemory()
+        self._plans = PlanMemory()
+        self._clock = clock
 
     def plan(
         self,
@@ -98,13 +101,15 @@ class Engine:
     ) -> QueryPlan:
         values = {name.removeprefix("$"): value for name, value in parameters.items()}
         try:
-            statement, frame = self._planned(sql, values, reader, pin)
-            schema = normalized(frame.schema())
+            planned = self._planned_lately(sql, values, reader, pin)
         except Exception as error:
             raise from_engine(error) from error
+        statement = planned.statement
         receipt = receipt_of(statement.views_read(), pin.pinned_s, pin.asked)
         pinned = sum(map(open_bytes, statement.views_read().values()))
-        return QueryPlan(frame, schema, receipt, statement.files(), self._check, pinned)
+        return QueryPlan(
+            planned.frame, planned.schema, receipt, statement.files(), self._check, pinned
+        )
 
     def parameters(self, sql: str, asker: Asker = _ANYBODY) -> pa.Schema:
         """See `flight_server.ports.Engine`."""
@@ -129,6 +134,10 @@ class Engine:
             return self._pinning.now(definitions)
         return self._pinning.at(request, definitions, sql, given_up)
 
+    def purge(self) -> None:
+        """Let old plans go, and the views that they keep; for a timer."""
+        self._plans.purge(self._clock.monotonic_s())
+
     def tables(self, identity: Identity = EVERYBODY) -> Sequence[TableInfo]:
         """See `flight_server.ports.Engine`."""
         scope = self._scopes.of(identity)
@@ -147,6 +156,20 @@ class Engine:
 
     def _pin(self, reader: Reader) -> Pin:
         return reader.asker.pin or self._pinning.now(reader.scope.definitions)
+
+    def _planned_lately(
+        self, sql: str, values: Mapping[str, pa.Scalar], reader: Reader, pin: Pin
+    ) -> Planned:
+        key = sql, reader.asker.identity
+        keeps = not (values or pin.asked or reader.asker.options.given or _MOVES.search(sql))
+        now_s = self._clock.monotonic_s()
+        if keeps and (planned := self._plans.recall(key, pin, now_s)):
+            return planned
+        statement, frame = self._planned(sql, values, reader, pin)
+        planned = Planned(statement, frame, normalized(frame.schema()))
+        if keeps and not statement.reads_system:
+            self._plans.keep(key, planned, now_s)
+        return planned
 
     def _planned(
         self, sql: str, values: Mapping[str, pa.Scalar], reader: Reader, pin: Pin

@@ -95,6 +95,7 @@ class Statement:
         self._filters = filters
         self._used: dict[str, pa.BooleanArray] = {}  # scan name -> which of its files it got
         self._reads_all = False
+        self.reads_system = False  # tables that are not live ones
         self.refusal: HighwaterError | None = None  # why a table that was named has no rows
         self._read: dict[str, LakeView] = {}
         self.scans: dict[str, DataFiles] = {}  # scan name -> all files of its snapshot
@@ -108,10 +109,11 @@ class Statement:
     def frame(self, schema: str, name: str) -> DataFrame:
         """See `Tables`."""
         if schema == INFORMATION:
+            self.reads_system = True
             return self._sources.information.frame(name, self.reader.scope)
         try:
             if schema != PUBLIC:
-                self._reads_all = True
+                self._reads_all = self.reads_system = True
                 return self._sources.system.frame(name, self._pin.all(), self.reader.asker.identity)
             table = self.reader.scope.live[name]
             view = self._pin.view(table.definition.name)

@@ -147,6 +147,40 @@ def test_files_that_a_remembered_filter_would_leave_out_are_read_if_the_plan_nee
     assert str(engine._memory.recall(sql)) != str(filters)
 
 
+def test_a_text_is_planned_again_as_soon_as_a_table_that_it_reads_went_on(joint: Joint) -> None:
+    sql = "SELECT count(*) AS n FROM trades"
+    joint.follow(MESSAGES[:100], 0)
+    first, again = joint.engine.plan(sql), joint.engine.plan(sql)
+    joint.follow(MESSAGES[100:200], 100)
+    later = joint.engine.plan(sql)
+
+    assert again._frame is first._frame
+    assert later._frame is not first._frame
+    answers = [next(iter(p.stream())).to_pylist() for p in (again, later, first)]
+    assert answers == [[{"n": 100}], [{"n": 200}], [{"n": 100}]]
+    assert json.loads(later.receipt) != json.loads(again.receipt)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT now() AS n",
+        "SELECT count(*) AS n FROM system.settings",
+        "SELECT count(*) AS n FROM information_schema.tables",
+    ],
+)
+def test_what_differs_without_another_view_is_planned_each_time(joint: Joint, sql: str) -> None:
+    assert joint.engine.plan(sql)._frame is not joint.engine.plan(sql)._frame
+
+
+def test_plans_of_a_moment_ago_are_let_go(joint: Joint) -> None:
+    joint.follow(MESSAGES[:100], 0)
+    kept = joint.engine.plan("SELECT 1 AS n")._frame
+    joint.engine._plans.purge(joint.engine._clock.monotonic_s() + 2.0)
+
+    assert joint.engine.plan("SELECT 1 AS n")._frame is not kept
+
+
 def test_filters_of_scalar_subqueries_do_not_prune_the_outer_scan(seam: Joint) -> None:
     answer = seam.ask(
         "SELECT count(*) AS n FROM trades WHERE timestamp >= "
