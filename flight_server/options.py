@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import RequestError
+from flight_server.cut.request import WORDS, check_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,10 +58,26 @@ def _zones() -> set[str]:
     return zoneinfo.available_timezones() - {"Factory"}  # which is there to be replaced
 
 
+def _cut(word: str) -> Callable[[OptionValue], str]:
+    """A word that says which cut statements read; what it means is found out for each of them."""
+
+    def parse(value: OptionValue) -> str:
+        if isinstance(value, (bool, tuple)):
+            raise RequestError(f"{word} is given as text")
+        check_word(word, str(value))
+        return str(value)
+
+    return parse
+
+
+# Option -> the word for it that headers and comments have as well.
+CUT_OPTIONS: Mapping[str, str] = {f"highwater.{word}": word for word in WORDS}
+
 OPTIONS: Mapping[str, Option] = {
     CATALOG: Option(_one_of(CATALOG_NAME), CATALOG_NAME),
     SCHEMA: Option(_one_of(*SCHEMA_NAMES), SCHEMA_NAMES[0]),
     TIME_ZONE: Option(_time_zone),
+    **{option: Option(_cut(word)) for option, word in CUT_OPTIONS.items()},
 }
 
 

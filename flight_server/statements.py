@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from contract.clock import Clock
-    from flight_server.ports import Plan
+    from flight_server.ports import Pinned, Plan
 
 _PURGE_S = 1.0  # looking through all entries costs more than anything else in here
-_PUSHED_OUT = "made room for newer ones: send the statement again"
 HANDLE_BYTES_MIN = 16  # a handle is the only key to its statement: 128 bits cannot be guessed
 
 _T = TypeVar("_T")
@@ -34,12 +33,29 @@ class PlannedStatement:
 
 
 @dataclass(frozen=True)
+class Transaction:
+    """What a transaction stands for: one cut for all its statements, for so long at most."""
+
+    pin: Pinned
+    ends_s: float  # monotonic
+
+
+@dataclass(frozen=True)
+class OwnCut:
+    """What a statement itself says of its cut: the words of its comment, its transaction."""
+
+    words: Mapping[str, str] = field(default_factory=dict)
+    transaction_id: bytes | None = None
+
+
+@dataclass(frozen=True)
 class PreparedStatement:
     """What a prepared handle stands for; a row of `bound` has a value for each parameter."""
 
     sql: str
     parameters: pa.Schema  # no fields: the statement has no placeholders
     bound: tuple[Mapping[str, pa.Scalar], ...] = ()
+    own_cut: OwnCut = OwnCut()
 
 
 @dataclass
@@ -86,8 +102,11 @@ class HandleStore(Generic[_T]):
         clock: Clock,
         new_id: Callable[[], bytes],
         pinned_bytes: Callable[[_T], int] = _nothing,
+        again: str = "send the statement again",
     ) -> None:
-        """`pinned_bytes`: about how much memory a value keeps from being freed."""
+        """`pinned_bytes`: about how much memory a value keeps from being freed. `again`: what the
+        owner of one that is gone can do.
+        """
         self._what = what
         self._pinned_bytes = pinned_bytes
         self._bounds = bounds
@@ -95,6 +114,7 @@ class HandleStore(Generic[_T]):
         self._renew = renew
         self._clock = clock
         self._new_id = new_id
+        self._again = again
         self._entries: OrderedDict[bytes, _Entry[_T]] = OrderedDict()
         self._gone: OrderedDict[bytes, tuple[str, str]] = OrderedDict()  # owner, and what happened
         self._total_bytes = self._served_bytes = 0  # what the entries, and the served ones, pin
@@ -179,27 +199,33 @@ class HandleStore(Generic[_T]):
         return entry
 
     @property
+    def _pushed_out(self) -> str:
+        return f"made room for newer ones: {self._again}"
+
+    @property
     def _expired(self) -> str:
-        return f"has expired: it lives {self._ttl_s:g} s; send the statement again"
+        return f"has expired: it lives {self._ttl_s:g} s; {self._again}"
 
     def _fate(self, handle: bytes, owner: str) -> str:
         former_owner, why = self._gone.get(handle, (owner, ""))
         if why and former_owner == owner:
             return why
-        return "is unknown to this server: send the statement again"
+        return f"is unknown to this server: {self._again}"
 
     def _make_room(self) -> None:
         bounds = self._bounds
         while len(self._entries) > bounds.entries_max:
-            self._remove(next(iter(self._entries)), _PUSHED_OUT)
+            self._remove(next(iter(self._entries)), self._pushed_out)
         while self._served_bytes > bounds.served_bytes_max:
             self._remove(
                 next(h for h, e in self._entries.items() if e.served and e.pinned_bytes),
-                _PUSHED_OUT,
+                self._pushed_out,
             )
         newest_bytes = next((e.pinned_bytes for e in reversed(self._entries.values())), 0)
         while self._total_bytes - newest_bytes > bounds.pinned_bytes_max:
-            self._remove(next(h for h, e in self._entries.items() if e.pinned_bytes), _PUSHED_OUT)
+            self._remove(
+                next(h for h, e in self._entries.items() if e.pinned_bytes), self._pushed_out
+            )
 
     def _remove(self, handle: bytes, why: str) -> _Entry[_T]:
         entry = self._entries.pop(handle)

@@ -19,6 +19,8 @@ from contract.table import LANES
 from flight_server.cut.receipt import RECEIPT_BYTES_MAX, read_offsets, read_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from contract.marker import NextOffsets
     from flight_server.cut.receipt import TableCut
 
@@ -86,6 +88,19 @@ def cut_request(words: Mapping[str, str]) -> CutRequest | None:
         return CutRequest(exactly=read_exactly(exactly), wait_s=wait_s, policy=policy)
     wanted, time_us = read_at_least(at_least or "")
     return CutRequest(wanted, time_us, wait_s=wait_s, policy=policy)
+
+
+def check_word(word: str, text: str) -> None:
+    """Raise RequestError if the value of one of `WORDS` cannot be read. Empty: nothing is asked."""
+    if not text:
+        return
+    readers: Mapping[str, Callable[[str], object]] = {
+        AT_LEAST: read_at_least,
+        EXACTLY: read_exactly,
+        WAIT_S: read_wait_s,
+        POLICY: read_policy,
+    }
+    readers[word](text)
 
 
 def read_exactly(text: str) -> Mapping[str, TableCut]:

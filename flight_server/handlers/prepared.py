@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from contract.clock import Clock
+    from flight_server.handlers.cuts import Cuts
     from flight_server.handlers.statements import Planner
     from flight_server.handlers.values import Call
-    from flight_server.ports import Plan
+    from flight_server.ports import Asker, Plan
     from flight_server.protocol.limits import ProtocolLimits
 
 
@@ -25,21 +27,27 @@ class Prepared:
     """The actions and commands on prepared statements."""
 
     def __init__(
-        self, planner: Planner, prepared: HandleStore[PreparedStatement], limits: ProtocolLimits
+        self,
+        planner: Planner,
+        cuts: Cuts,
+        prepared: HandleStore[PreparedStatement],
+        limits: ProtocolLimits,
     ) -> None:
         self._planner = planner
+        self._cuts = cuts
         self._prepared = prepared
         self._limits = limits
 
     def prepare(self, body: bytes, call: Call) -> list[bytes]:
         """CreatePreparedStatement: plan with nulls for the schemas, and keep the text."""
         request = commands.decode_as(commands.CreatePreparedStatement, body)
-        statement = self._planner.checked(request.query, request.transaction_id)
+        statement, own_cut = self._planner.checked(request.query, request.transaction_id)
+        asker = self._cuts.describer(call, own_cut)
         parameter_schema = pa.schema([])
         if statement.has_placeholders:
-            parameter_schema = self._planner.parameters(statement.sql, call)
-        plan = self._planner.plan(statement.sql, _nulls(parameter_schema), call)
-        prepared = PreparedStatement(statement.sql, parameter_schema)
+            parameter_schema = self._planner.parameters(statement.sql, asker)
+        plan = self._planner.plan(statement.sql, _nulls(parameter_schema), asker)
+        prepared = PreparedStatement(statement.sql, parameter_schema, own_cut=own_cut)
         result = pb.ActionCreatePreparedStatementResult(
             prepared_statement_handle=self._prepared.put(prepared, call.principal),
             dataset_schema=bytes(plan.schema.serialize()),
@@ -71,9 +79,7 @@ class Prepared:
         )
         if call.is_cancelled():  # a cancelled upload looks like a complete one
             raise CancelledError("the upload of the parameters was cancelled")
-        self._prepared.replace(
-            handle, call.principal, PreparedStatement(prepared.sql, prepared.parameters, bound)
-        )
+        self._prepared.replace(handle, call.principal, replace(prepared, bound=bound))
         result = pb.DoPutPreparedStatementResult(prepared_statement_handle=handle)
         return bytes(result.SerializeToString())
 
@@ -84,23 +90,25 @@ class Prepared:
             raise RequestError(
                 f"the statement has {len(prepared.parameters)} parameters and none are bound"
             )
-        return PlannedStatement(prepared.sql, self._plan(prepared, prepared.bound, call))
+        asker = self._cuts.asker(call, prepared.sql, prepared.own_cut, follows=True)
+        return PlannedStatement(prepared.sql, self._plan(prepared, prepared.bound, asker))
 
     def schema(self, command: commands.PreparedStatementQuery, call: Call) -> pa.Schema:
         """The schema of the rows; needs no bound values."""
         prepared = self._prepared.get(command.prepared_statement_handle, call.principal)
         bound = prepared.bound or (_nulls(prepared.parameters) or {},)
-        return self._plan(prepared, bound, call).schema
+        asker = self._cuts.describer(call, prepared.own_cut, follows=True)
+        return self._plan(prepared, bound, asker).schema
 
     def _plan(
         self,
         prepared: PreparedStatement,
         rows: Sequence[Mapping[str, pa.Scalar]],
-        call: Call,
+        asker: Asker,
     ) -> Plan:
         if len(rows) > 1:
-            return self._planner.plan_rows(prepared.sql, rows, call)
-        return self._planner.plan(prepared.sql, rows[0] if rows else None, call)
+            return self._planner.plan_rows(prepared.sql, rows, asker)
+        return self._planner.plan(prepared.sql, rows[0] if rows else None, asker)
 
 
 def prepared_store(

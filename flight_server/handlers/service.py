@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from contract.errors import ReadOnlyError, RequestError, UnsupportedError
+from flight_server.handlers.cuts import Cuts, transaction_store
 from flight_server.handlers.prepared import Prepared, prepared_store
 from flight_server.handlers.session import SessionActions
 from flight_server.handlers.statements import Planner, Statements, ticket_store
@@ -57,9 +58,13 @@ class FlightSqlService:
             bytes_max=limits.session_bytes_max,
             clock=clock,
         )
-        planner = Planner(engine, self._sessions, limits)
-        self._statements = statements = Statements(planner, self._delivery, self._tickets)
-        prepared = Prepared(planner, self._handles, limits)
+        self._transactions = transaction_store(limits, clock, new_id)
+        cuts = Cuts(
+            engine, self._sessions, self._transactions, clock, limits, self._delivery.is_stopping
+        )
+        planner = Planner(engine, limits)
+        self._statements = statements = Statements(planner, cuts, self._delivery, self._tickets)
+        prepared = Prepared(planner, cuts, self._handles, limits)
         sessions = SessionActions(self._sessions)
         tickets = TicketActions(self._tickets, self._expires_wall_s)
         self._planners: Mapping[type[Any], Callable[[Any, Call], PlannedStatement]] = {
@@ -85,6 +90,8 @@ class FlightSqlService:
         self._actions: Mapping[str, Action] = {
             "CreatePreparedStatement": Action("prepare a query", prepared.prepare),
             "ClosePreparedStatement": Action("forget a prepared query", prepared.close),
+            "BeginTransaction": Action("read one cut in several queries", cuts.begin),
+            "EndTransaction": Action("let the cut of a transaction go", cuts.end),
             "CancelFlightInfo": Action("stop a query", tickets.cancel_flight_info),
             "CancelQuery": Action("stop a query (deprecated form)", tickets.cancel_query),
             "RenewFlightEndpoint": Action("keep the rows of a query for longer", tickets.renew),
@@ -149,6 +156,7 @@ class FlightSqlService:
         """Drop expired handles and the cuts that they pin."""
         self._tickets.purge()
         self._handles.purge()
+        self._transactions.purge()
         self._sessions.purge()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from contract.errors import RequestError, UnsupportedError
+from contract.errors import RequestError
+from flight_server.cut.request import cut_request, take_hint
 from flight_server.handlers.values import Info, Rows
-from flight_server.ports import Asker
 from flight_server.protocol import commands, placeholders
 from flight_server.protocol.stream import Slots, result_schema
-from flight_server.statements import HandleStore, PlannedStatement
+from flight_server.statements import HandleStore, OwnCut, PlannedStatement
 from flight_server.workers import Workers
 
 if TYPE_CHECKING:
@@ -19,76 +19,85 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from contract.clock import Clock
+    from flight_server.handlers.cuts import Cuts
     from flight_server.handlers.values import Call
-    from flight_server.ports import Engine, Plan
+    from flight_server.ports import Asker, Engine, Plan
     from flight_server.protocol.limits import ProtocolLimits
     from flight_server.protocol.stream import Delivery
-    from flight_server.sessions import Sessions
 
 
 class Planner:
     """The engine, asked by a bounded number of calls at once."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, limits: ProtocolLimits) -> None:
+    def __init__(self, engine: Engine, limits: ProtocolLimits) -> None:
         self._engine = engine
-        self._sessions = sessions
         self._limits = limits
         self._slots = Slots("planning", limits.plans_max, limits.slot_wait_s)
         self._workers = Workers("planner", limits.plans_max)
 
-    def checked(self, sql: str, transaction_id: bytes | None) -> placeholders.Statement:
-        """`sql` with numbered placeholders; refused before the engine sees it if too long."""
-        if transaction_id is not None:
-            raise UnsupportedError("this server has no transactions")
+    def checked(
+        self, sql: str, transaction_id: bytes | None
+    ) -> tuple[placeholders.Statement, OwnCut]:
+        """`sql` with numbered placeholders, and what it says of its cut.
+
+        Refused before the engine sees it if too long.
+        """
         size = len(sql.encode())
         if size > self._limits.sql_bytes_max:
             raise RequestError(
                 f"the statement has {size} bytes; the most is {self._limits.sql_bytes_max}"
             )
-        return placeholders.rewrite(sql)
+        rest, words = take_hint(sql)
+        cut_request(words)  # whoever only prepares it learns as well that it cannot be read
+        return placeholders.rewrite(rest), OwnCut(words, transaction_id)
 
-    def plan(self, sql: str, bound: Mapping[str, pa.Scalar] | None, call: Call) -> Plan:
-        """Plan `sql` for the caller over a cut pinned now."""
-        asker = self._asker(call)
+    def plan(self, sql: str, bound: Mapping[str, pa.Scalar] | None, asker: Asker) -> Plan:
+        """Plan `sql` for the asker, over its cut."""
         with self._slots.taken():
             return self._workers.run(lambda: self._engine.plan(sql, bound, asker))
 
-    def plan_rows(self, sql: str, rows: Sequence[Mapping[str, pa.Scalar]], call: Call) -> Plan:
+    def plan_rows(self, sql: str, rows: Sequence[Mapping[str, pa.Scalar]], asker: Asker) -> Plan:
         """Likewise for each of `rows`, over one cut for all of them."""
-        asker = self._asker(call)
         with self._slots.taken():
             return self._engine.plan_rows(sql, rows, asker)
 
-    def parameters(self, sql: str, call: Call) -> pa.Schema:
+    def parameters(self, sql: str, asker: Asker) -> pa.Schema:
         """The placeholders of `sql`; see `Engine.parameters`."""
-        asker = self._asker(call)
         with self._slots.taken():
             return self._workers.run(lambda: self._engine.parameters(sql, asker))
-
-    def _asker(self, call: Call) -> Asker:
-        return Asker(call.identity, self._sessions.options(call.principal, call.session))
 
 
 class Statements:
     """CommandStatementQuery, and the tickets of every planned statement."""
 
     def __init__(
-        self, planner: Planner, delivery: Delivery, tickets: HandleStore[PlannedStatement]
+        self,
+        planner: Planner,
+        cuts: Cuts,
+        delivery: Delivery,
+        tickets: HandleStore[PlannedStatement],
     ) -> None:
         self._planner = planner
+        self._cuts = cuts
         self._delivery = delivery
         self._tickets = tickets
 
     def plan(self, command: commands.StatementQuery, call: Call) -> PlannedStatement:
         """Plan a text without placeholders."""
-        statement = self._planner.checked(command.query, command.transaction_id)
-        if statement.has_placeholders:
-            raise RequestError("the statement has placeholders: prepare it and bind values to them")
-        return PlannedStatement(statement.sql, self._planner.plan(statement.sql, None, call))
+        sql, own_cut = self._checked(command)
+        asker = self._cuts.asker(call, sql, own_cut)
+        return PlannedStatement(sql, self._planner.plan(sql, None, asker))
 
     def schema(self, command: commands.StatementQuery, call: Call) -> pa.Schema:
-        """Plan and forget."""
-        return self.plan(command, call).plan.schema
+        """Plan and forget; waits for no cut."""
+        sql, own_cut = self._checked(command)
+        return self._planner.plan(sql, None, self._cuts.describer(call, own_cut)).schema
+
+    def _checked(self, command: commands.StatementQuery) -> tuple[str, OwnCut]:
+        statement, own_cut = self._planner.checked(command.query, command.transaction_id)
+        if statement.has_placeholders:
+            raise RequestError("the statement has placeholders: prepare it and bind values to them")
+        return statement.sql, own_cut
 
     def rows(self, ticket: commands.TicketStatementQuery, call: Call) -> Rows:
         """The rows behind a ticket, executed while they are read."""

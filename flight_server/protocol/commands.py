@@ -168,6 +168,19 @@ class ClosePreparedStatement:
 
 
 @dataclass(frozen=True)
+class BeginTransaction:
+    """Body of the action of that name."""
+
+
+@dataclass(frozen=True)
+class EndTransaction:
+    """Body of the action of that name; `action` as in ActionEndTransactionRequest."""
+
+    transaction_id: bytes
+    action: int
+
+
+@dataclass(frozen=True)
 class CancelQuery:
     """Body of the action of that name: a serialised FlightInfo."""
 
@@ -193,6 +206,8 @@ COMMANDS: Mapping[str, type[Any]] = {
     "CommandGetXdbcTypeInfo": GetXdbcTypeInfo,
     "ActionCreatePreparedStatementRequest": CreatePreparedStatement,
     "ActionClosePreparedStatementRequest": ClosePreparedStatement,
+    "ActionBeginTransactionRequest": BeginTransaction,
+    "ActionEndTransactionRequest": EndTransaction,
     "ActionCancelQueryRequest": CancelQuery,
 }
 _NAMES = {kind: name for name, kind in COMMANDS.items()}

@@ -19,6 +19,9 @@ class ProtocolLimits:
     ticket_ttl_s: float = 300.0  # from the planning of the statement
     prepared: HandleBounds = HandleBounds(1024)  # likewise
     prepared_ttl_s: float = 900.0  # from the last use
+    transactions: HandleBounds = HandleBounds(1024)  # likewise
+    transaction_idle_s: float = 300.0  # from the last statement
+    transaction_max_s: float = 3600.0  # from its beginning; NotFoundError
     sessions_max: int = 1024  # with options set; RequestError on the use of one that went
     session_ttl_s: float = 86_400.0  # from its last use
     session_bytes_max: int = 64 << 10  # of the options of one session; LimitError

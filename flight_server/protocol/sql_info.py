@@ -49,9 +49,9 @@ def facts(product: Product, limits: ProtocolLimits) -> Facts:
         0: (TEXT, product.name),
         1: (TEXT, product.version),
         2: (TEXT, pa.__version__),
-        8: (INT32, 0),  # no transactions; the ADBC driver reads exactly this child at connect
+        8: (INT32, 1),  # transactions, no savepoints; the ADBC driver reads exactly this child
         100: (INT32, int(limits.ticket_ttl_s * 1000)),
-        101: (INT32, 0),
+        101: (INT32, int(limits.transaction_idle_s * 1000)),
         504: (TEXT, '"'),
         508: (TEXTS, list(_KEYWORDS)),
         509: (TEXTS, _NUMERIC),
@@ -94,7 +94,7 @@ _BOOLEANS = {
     537: False,
     539: True,
     556: True,
-    563: False,  # transactions
+    563: False,  # transactions: only JDBC and ODBC ask, whose drivers never begin one
     565: False,
     566: False,
     **dict.fromkeys(range(572, 577), False),

@@ -67,6 +67,10 @@ class Delivery:
         """End every stream at its next batch: UnavailableError."""
         self._stopping.set()
 
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
     def batches(
         self,
         statement: PlannedStatement,

@@ -49,8 +49,7 @@ def test_polars_reads_in_batches(connection: Any) -> None:
 def test_polars_reads_by_uri(server: Any) -> None:
     """28"""
     uri = f"flightsql://127.0.0.1:{server.port}?transport=tcp"
-    with pytest.warns(adbc.Warning, match="Cannot disable autocommit"):
-        frame = pl.read_database_uri("select a from t", uri, engine="adbc")
+    frame = pl.read_database_uri("select a from t", uri, engine="adbc")
 
     assert frame["a"].to_list() == [1, 2, 3]
 

@@ -126,7 +126,7 @@ def test_ticket_can_be_fetched_again(client: flight.FlightClient, engine: SmallE
         ),
         (_STATEMENT.replace(b"type.googleapis.com", b"another.prefix.here"), "OK"),
         (commands.encode(commands.PreparedStatementQuery(b"x" * 16)), "NOT_FOUND"),
-        (commands.encode(commands.StatementQuery("select 1", b"")), "UNIMPLEMENTED"),
+        (commands.encode(commands.StatementQuery("select 1", b"")), "NOT_FOUND"),
         (commands.encode(commands.StatementQuery("select ?")), "INVALID_ARGUMENT"),
         (commands.encode(commands.StatementQuery("selec 1")), "INVALID_ARGUMENT"),
         (commands.encode(commands.StatementQuery("x" * (2 << 20))), "INVALID_ARGUMENT"),
@@ -176,7 +176,7 @@ def test_bad_tickets_get_the_right_code(channel: grpc.Channel, ticket: bytes, co
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [("BeginTransaction", "UNIMPLEMENTED"), ("Nonsense", "UNIMPLEMENTED")],
+    [("BeginSavepoint", "UNIMPLEMENTED"), ("Nonsense", "UNIMPLEMENTED")],
 )
 def test_unknown_actions_are_unimplemented(
     client: flight.FlightClient, kind: str, code: str

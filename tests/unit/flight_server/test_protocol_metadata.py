@@ -40,7 +40,7 @@ def test_all_codes_have_the_child_that_drivers_cast_to() -> None:
     """33, 38, 39"""
     answers = _by_code(sql_info.table(_FACTS, ()))
 
-    assert answers[8] == (sql_info.INT32, 0)
+    assert answers[8] == (sql_info.INT32, 1)
     assert answers[3] == (sql_info.BOOL, True)
     assert answers[504] == (sql_info.TEXT, '"')
     assert answers[528] == (sql_info.INT32, 6)
