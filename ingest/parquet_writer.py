@@ -8,7 +8,7 @@ collected from the other row groups alone would make readers skip the file wrong
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from pyiceberg.types import IcebergType, ListType, MapType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
@@ -59,7 +60,9 @@ def write_files(rows: pa.Table, target: Target, name: str) -> list[DataFile]:
     try:
         for i, (day, part) in enumerate(_by_day(rows, target.shape.day_of)):
             part_name = f"{name}-{i:05d}.parquet"
-            files.append(_write_file(_as(part, arrow_schema), day, target, part_name))
+            with OpenFile(target, day, part_name, part.num_rows, arrow_schema) as part_file:
+                part_file.write(part)
+            files.append(part_file.data_file)
     except BaseException:
         for file in files:
             with suppress(OSError):
@@ -123,12 +126,12 @@ def _as(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def writer_options(shape: TableShape) -> dict[str, Any]:
-    """Arguments of `pq.ParquetWriter` for this layout."""
+def writer_options(shape: TableShape, rows: int) -> dict[str, Any]:
+    """Arguments of `pq.ParquetWriter` for a file of so many rows in this layout."""
     layout = shape.layout
-    blooms = {
-        name: {"ndv": layout.row_group_rows, "fpp": _BLOOM_FALSE_POSITIVES} for name in layout.bloom
-    }
+    # A filter takes its full size however few values it holds: 160 KiB for a whole row group.
+    values = max(1, min(rows, layout.row_group_rows))
+    blooms = {name: {"ndv": values, "fpp": _BLOOM_FALSE_POSITIVES} for name in layout.bloom}
     return {
         "compression": "zstd",
         "use_dictionary": list(layout.dictionary) or False,
@@ -140,29 +143,63 @@ def writer_options(shape: TableShape) -> dict[str, Any]:
     }
 
 
-def _write_file(rows: pa.Table, day: int, target: Target, name: str) -> DataFile:
-    table, shape = target.table, target.shape
-    schema, spec = table.schema(), table.spec()
-    key = PartitionKey([PartitionFieldValue(spec.fields[0], day)], spec, schema)
-    location = table.location_provider().new_data_location(name, key)
-    output = table.io.new_output(location)
-    with output.create() as stream:
-        writer = pq.ParquetWriter(stream, rows.schema, **writer_options(shape))
-        with writer:
-            writer.write_table(rows, row_group_size=shape.layout.row_group_rows)
-        metadata = writer.writer.metadata
-    return DataFile.from_args(
-        content=DataFileContent.DATA,
-        file_path=location,
-        file_format=FileFormat.PARQUET,
-        partition=Record(day),
-        file_size_in_bytes=len(output),
-        sort_order_id=None,
-        spec_id=spec.spec_id,
-        equality_ids=None,
-        key_metadata=None,
-        **file_statistics(metadata, schema, table.properties),
-    )
+class OpenFile:
+    """One file of one day, written in parts; complete and durable when its `with` has ended.
+
+    If that ends by an exception the file is gone. `rows`: how many will come in all.
+    """
+
+    def __init__(self, target: Target, day: int, name: str, rows: int, schema: pa.Schema) -> None:
+        """`name`: see `write_files`. `schema`: see `file_schema`."""
+        table = target.table
+        self._target = target
+        self._day = day
+        spec = table.spec()
+        key = PartitionKey([PartitionFieldValue(spec.fields[0], day)], spec, table.schema())
+        self.path = table.location_provider().new_data_location(name, key)
+        self._output = table.io.new_output(self.path)
+        self._schema = schema
+        self._options = writer_options(target.shape, rows)
+        self.rows = 0
+
+    def __enter__(self) -> OpenFile:
+        with ExitStack() as stack:
+            stream = stack.enter_context(self._output.create())
+            writer = pq.ParquetWriter(stream, self._schema, **self._options)
+            self._writer = stack.enter_context(writer)
+            self._open = stack.pop_all()
+        return self
+
+    def write(self, rows: pa.Table) -> None:
+        """Add rows; each call begins a row group."""
+        size = self._target.shape.layout.row_group_rows
+        self._writer.write_table(_as(rows, self._schema), row_group_size=size)
+        self.rows += rows.num_rows
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    @property
+    def data_file(self) -> DataFile:
+        """Its description, once it is complete."""
+        table = self._target.table
+        return DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=self.path,
+            file_format=FileFormat.PARQUET,
+            partition=Record(self._day),
+            file_size_in_bytes=len(self._output),
+            sort_order_id=None,
+            spec_id=table.spec().spec_id,
+            equality_ids=None,
+            key_metadata=None,
+            **file_statistics(self._writer.writer.metadata, table.schema(), table.properties),
+        )
 
 
 def file_statistics(
