@@ -20,6 +20,8 @@ from contract.table import LANES
 _T = TypeVar("_T")
 
 MARKER_KEY = "highwater.marker"
+# Summary key of a snapshot that changes no row and carries the marker before it forward.
+MAINTENANCE_KEY = "highwater.maintenance"
 FORMAT = 1
 
 NextByLane = tuple[int, ...]  # index = Lane

@@ -42,6 +42,7 @@ from ingest.iceberg_schema import (
     iceberg_schema,
     partition_spec,
 )
+from ingest.iceberg_snapshots import ancestors, expirable, forget, summary_of
 from ingest.parquet_writer import Target, write_files
 from ingest.ports import (
     CommitOutcome,
@@ -69,7 +70,8 @@ CATALOG_NAME = "highwater"
 _EQUAL: Any = EqualTo
 _AT_LEAST: Any = GreaterThanOrEqual
 _BELOW: Any = LessThan
-_OUTSIDE = (OSError, SQLAlchemyError, RESTError)  # the catalog or the storage does not do its part
+# The catalog or the storage does not do its part.
+OUTSIDE = (OSError, SQLAlchemyError, RESTError)
 
 
 def open_catalog(settings: CommonSettings) -> Catalog:
@@ -150,8 +152,8 @@ class IcebergTable:
                 append.append_data_file(file)
             append.commit()  # stages: the manifests are written, the catalog is not asked
             transaction.set_properties({MARKER_KEY: text})
-        except _OUTSIDE as error:
-            return Unavailable(_words(error), storage_code(error))
+        except OUTSIDE as error:
+            return Unavailable(failure_words(error), storage_code(error))
         try:
             transaction.commit_transaction()
         except CommitFailedException:
@@ -159,7 +161,7 @@ class IcebergTable:
         except NoSuchTableError as error:
             raise self._gone() from error
         except Exception as error:  # noqa: BLE001 - whatever it is, it may have arrived
-            return Unknown(_words(error), storage_code(error))
+            return Unknown(failure_words(error), storage_code(error))
         return Committed(append.snapshot_id)
 
     def read(self, head: Head, ranges: Sequence[OffsetRange], columns: Sequence[str]) -> pa.Table:
@@ -178,18 +180,11 @@ class IcebergTable:
     def expire(self, keep_snapshots: int) -> int:
         """See `Table`."""
         table = self._load()
-        ancestors = list(_ancestors(table))
-        marked = next((i for i, s in enumerate(ancestors) if _summary(s).get(MARKER_KEY)), 0)
-        # A marker is found by ancestry, so nothing between it and the head may go either.
-        old = [s.snapshot_id for s in ancestors[max(keep_snapshots, marked + 1) :]]
-        if not old:
-            return 0
         with _outside(f"snapshots of table {self.name} cannot be expired"):
             try:
-                table.maintenance.expire_snapshots().by_ids(old).commit()
+                return forget(table, expirable(table, keep_snapshots))
             except CommitFailedException as error:
                 raise UnavailableError("another commit came first") from error
-        return len(old)
 
     def _load(self) -> LoadedTable:
         with _outside(f"table {self.name} cannot be loaded"):
@@ -216,11 +211,11 @@ class IcebergTable:
             return self._catalog.load_table(self.name)  # another sidecar was faster
 
     def _marker(self, table: LoadedTable) -> Marker | None:
-        ancestors = list(_ancestors(table))
-        inside = {s.snapshot_id for s in ancestors}
+        line = list(ancestors(table))
+        inside = {s.snapshot_id for s in line}
         others = [s for s in table.metadata.snapshots if s.snapshot_id not in inside]
         return marker_of(
-            [_told(s) for s in ancestors],
+            [_told(s) for s in line],
             [_told(s) for s in others],
             table.properties,
             stores_offsets=True,
@@ -232,15 +227,6 @@ class IcebergTable:
         )
 
 
-def _ancestors(table: LoadedTable) -> Iterator[Snapshot]:
-    """The head and those before it that are still known, newest first."""
-    snapshot = table.current_snapshot()
-    while snapshot is not None:
-        yield snapshot
-        parent = snapshot.parent_snapshot_id
-        snapshot = table.snapshot_by_id(parent) if parent is not None else None
-
-
 class _Told(NamedTuple):
     """`Commit` of `contract.ancestry`."""
 
@@ -249,16 +235,12 @@ class _Told(NamedTuple):
 
 
 def _told(snapshot: Snapshot) -> _Told:
-    return _Told(snapshot.sequence_number or 0, _summary(snapshot))
-
-
-def _summary(snapshot: Snapshot) -> Mapping[str, str]:
-    return snapshot.summary.additional_properties if snapshot.summary else {}
+    return _Told(snapshot.sequence_number or 0, summary_of(snapshot))
 
 
 def _holds_rows(snapshot: Snapshot | None) -> bool:
     """True if it is unknown."""
-    return snapshot is not None and _summary(snapshot).get("total-records") != "0"
+    return snapshot is not None and summary_of(snapshot).get("total-records") != "0"
 
 
 def _any_of(ranges: Sequence[OffsetRange]) -> BooleanExpression:
@@ -278,11 +260,11 @@ def _outside(what: str) -> Iterator[None]:
     """Failures of catalog and storage as UnavailableError."""
     try:
         yield
-    except _OUTSIDE as error:
-        raise UnavailableError(f"{what}: {_words(error)}") from error
+    except OUTSIDE as error:
+        raise UnavailableError(f"{what}: {failure_words(error)}") from error
 
 
-def _words(error: Any) -> str:
+def failure_words(error: Any) -> str:
     """The kind of a failure and the first line of its text."""
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first}"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ingest.iceberg_schema import TableShape
 
 _DAY_US = 86_400_000_000
-_FIELD_ID = "PARQUET:field_id"
+FIELD_ID = "PARQUET:field_id"
 _PAGE_ROWS = 20_000
 _BLOOM_FALSE_POSITIVES = 0.01
 
@@ -114,7 +114,7 @@ def _with_ids(kind: pa.DataType, iceberg: IcebergType) -> pa.DataType:
 
 
 def _field(name: str, kind: pa.DataType, field_id: int, required: bool) -> pa.Field:
-    return pa.field(name, kind, nullable=not required, metadata={_FIELD_ID: str(field_id)})
+    return pa.field(name, kind, nullable=not required, metadata={FIELD_ID: str(field_id)})
 
 
 def _as(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import OperatorError
-from contract.marker import FORMAT, MARKER_KEY, Marker, is_at_or_after
+from contract.marker import FORMAT, MAINTENANCE_KEY, MARKER_KEY, Marker, is_at_or_after
 from highwater.verify.findings import Finding
 
 if TYPE_CHECKING:
@@ -211,10 +211,17 @@ def _claims(facts: TableFacts, marked: list[tuple[Commit, Marker]]) -> tuple[Cla
     before: Marker | None = None
     for commit, marker in reversed(marked):
         first = commit is oldest and commit.number == 1 and not marker.rows
-        copied = before is not None and before.commit_id == marker.commit_id
+        copied = _is_copy(commit, marker, before)
         claims.append(Claim(commit, marker, before, first, copied))
         before = marker
     return tuple(claims)
+
+
+def _is_copy(commit: Commit, marker: Marker, before: Marker | None) -> bool:
+    """Whether maintenance has carried the marker before it forward, known or not."""
+    if before is None:
+        return MAINTENANCE_KEY in commit.summary
+    return before.commit_id == marker.commit_id
 
 
 def check_topic(table: str, marker: Marker, log: LogFacts, ledger: Ledger) -> bool:

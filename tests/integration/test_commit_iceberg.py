@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException
 from typing_extensions import override
 
 from contract.clock import SystemClock
@@ -27,6 +28,7 @@ from ingest.backoff import Backoff
 from ingest.commit import TableWriter, WriterParts
 from ingest.fsync_io import IO_IMPL
 from ingest.iceberg_schema import RETRIES, dead_shape, rows_shape
+from ingest.iceberg_snapshots import expirable, forget
 from ingest.iceberg_table import IcebergTable, open_catalog
 from ingest.ports import NOTHING_WRITTEN, Committed, Conflict, Head, Unknown
 from ingest.stop import Stop
@@ -311,6 +313,42 @@ def test_the_marker_survives_an_expiration_below_foreign_commits(catalog: Catalo
     assert table.expire(2) == 1  # the claim; the marked one and all above it stay
 
     assert table.head().marker == marker
+
+
+def test_a_snapshot_with_a_tag_outlives_an_expiry(catalog: Catalog) -> None:
+    writer = a_writer(a_table(catalog))
+    claim(writer)
+    for offset in range(4):
+        append(writer, offset)
+        if not offset:
+            tagged = catalog.load_table(IDENTIFIER).current_snapshot()
+            assert tagged is not None
+            manage = catalog.load_table(IDENTIFIER).manage_snapshots()
+            manage.create_tag(tagged.snapshot_id, "monday").commit()
+
+    assert writer.table.expire(2) == 2
+
+    found = catalog.load_table(IDENTIFIER).scan(snapshot_id=tagged.snapshot_id).to_arrow()
+    assert found.num_rows == 1
+    assert offsets(catalog) == [0, 1, 2, 3]
+
+
+def test_an_expiry_is_refused_if_the_table_was_rolled_back_meanwhile(catalog: Catalog) -> None:
+    """It would forget the snapshot that has become the head."""
+    writer = a_writer(a_table(catalog))
+    claim(writer)
+    for offset in range(4):
+        append(writer, offset)
+    loaded = catalog.load_table(IDENTIFIER)
+    old = expirable(loaded, 2)
+    newest_old = next(s for s in reversed(loaded.snapshots()) if s.snapshot_id in old)
+    table = catalog.load_table(IDENTIFIER)
+    table.manage_snapshots().rollback_to_snapshot(newest_old.snapshot_id).commit()
+
+    with pytest.raises(CommitFailedException):
+        forget(loaded, old)
+
+    assert offsets(catalog) == [0, 1]
 
 
 def test_the_property_stands_in_when_a_foreign_tool_expired_the_marker(catalog: Catalog) -> None:

@@ -1,0 +1,1 @@
+"""Maintenance of the tables: compaction, expiry, collection of files that nothing needs."""
