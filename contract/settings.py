@@ -43,6 +43,7 @@ COMMANDS = (
     "feed replay",
     "feed synthetic",
     "ingest",
+    "maintain",
     "serve",
     "simulate",
     "sql",

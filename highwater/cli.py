@@ -36,6 +36,7 @@ COMMANDS = (
     Command("broker", "highwater.broker", "a real Apache Kafka on this machine"),
     Command("feed", "ingest.feeds.command", "trades for a topic: replay, live or synthetic"),
     Command("ingest", "ingest.__main__", "the sidecar: Kafka to Iceberg"),
+    Command("maintain", "highwater.maintain", "compact, expire, remove unneeded files"),
     Command("serve", "flight_server.__main__", "the Flight SQL server"),
     Command("status", "highwater.status", "are sidecar and server ready, and if not, why"),
     Command("simulate", "highwater.simulate.command", "both processes in virtual time, from seeds"),

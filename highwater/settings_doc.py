@@ -16,6 +16,7 @@ SETTINGS = {
     "feed replay": "ingest.feeds.config.ReplaySettings",
     "feed synthetic": "ingest.feeds.config.SyntheticSettings",
     "ingest": "ingest.config.IngestSettings",
+    "maintain": "ingest.maintenance.config.MaintainSettings",
     "serve": "flight_server.config.ServeSettings",
     "simulate": "highwater.simulate.command.SimulateSettings",
     "sql": "highwater.sql.SqlSettings",

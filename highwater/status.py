@@ -28,7 +28,13 @@ NOBODY = "none"
 _HOST = "127.0.0.1"
 _BODY_BYTES_MAX = 4 * 1024 * 1024
 _COLUMNS = {
-    "ingest": ("lag_messages", "last_commit_at", "buffered_rows"),
+    "ingest": (
+        "lag_messages",
+        "last_commit_at",
+        "buffered_rows",
+        "data_files",
+        "last_maintenance_at",
+    ),
     "serve": ("state", "lag_messages", "lag_s", "tail_rows", "tail_bytes"),
 }
 

@@ -22,6 +22,7 @@ from ingest.executor import DaemonWorker
 from ingest.iceberg_schema import dead_shape, rows_shape
 from ingest.iceberg_table import IcebergTable, open_catalog
 from ingest.kafka_log import open_log
+from ingest.maintenance.assembly import a_scheduler
 from ingest.pipeline import Parts, Pipeline
 from ingest.ports import Failpoint, IdFactory, no_failpoint
 
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
     from contract.clock import Clock
-    from contract.health import Health
+    from contract.health import Figure, Health
     from contract.table import TableDefinition
     from ingest.config import IngestSettings
+    from ingest.executor import Worker
+    from ingest.iceberg_schema import TableShape
     from ingest.stop import Stop
 
 _LOG = logging.getLogger(__name__)
@@ -126,32 +129,70 @@ class Sidecar:
         roles = ("committer", "watcher", "decoder")
         workers = [DaemonWorker(f"{definition.name}-{role}") for role in roles]
         try:
-            rows = IcebergTable(catalog, settings.namespace, rows_shape(definition), env.ids)
-            dead = IcebergTable(catalog, settings.namespace, dead_shape(definition), env.ids)
-            for table in (rows, dead):
+            shapes = rows_shape(definition), dead_shape(definition)
+            tables = [IcebergTable(catalog, settings.namespace, s, env.ids) for s in shapes]
+            for table in tables:
                 self._patiently(table.ensure, health)
+            writers = [
+                TableWriter(table, role, self._writer_parts(health))
+                for table, role in zip(tables, ("rows", "dead"), strict=True)
+            ]
             group = f"highwater-{settings.namespace}-{definition.name}"
             log, look = open_log(settings.kafka, definition.topic, group)
-            yield Pipeline(
-                Parts(
-                    definition=definition,
-                    log=log,
-                    look=look,
-                    rows=TableWriter(rows, "rows", self._writer_parts(health)),
-                    dead=TableWriter(dead, "dead", self._writer_parts(health)),
-                    committer=workers[0],
-                    watcher=workers[1],
-                    decoder=workers[2],
-                    clock=env.clock,
-                    backoff=self._backoff,
-                    stop=env.stop,
-                    health=health,
-                ),
-                settings,
-            )
+            pairs = list(zip(shapes, writers, strict=True))
+            with self._maintained(pairs, workers[0], health) as figures:
+                yield Pipeline(
+                    Parts(
+                        definition=definition,
+                        log=log,
+                        look=look,
+                        rows=writers[0],
+                        dead=writers[1],
+                        committer=workers[0],
+                        watcher=workers[1],
+                        decoder=workers[2],
+                        clock=env.clock,
+                        backoff=self._backoff,
+                        stop=env.stop,
+                        health=health,
+                        figures=figures,
+                    ),
+                    settings,
+                )
         finally:
             for worker in workers:
                 worker.close(_CLOSE_S)
+            catalog.close()
+
+    @contextmanager
+    def _maintained(
+        self,
+        writers: Sequence[tuple[TableShape, TableWriter]],
+        committer: Worker,
+        health: Health,
+    ) -> Iterator[Callable[[], Mapping[str, Figure]]]:
+        """Have the tables maintained meanwhile; what that shows."""
+        settings, env = self._settings, self._environment
+        if not settings.maintenance_interval_s:
+            yield dict
+            return
+        catalog = self._catalog(health)
+        scheduler = a_scheduler(
+            settings,
+            catalog,
+            writers,
+            committer,
+            env.clock,
+            env.ids,
+            self._backoff,
+            env.failpoint,
+            may_run=lambda: not env.stop.requested(),
+        )
+        scheduler.start()
+        try:
+            yield scheduler.figures
+        finally:
+            scheduler.close(_CLOSE_S)
             catalog.close()
 
     def _catalog(self, health: Health) -> Catalog:

@@ -86,6 +86,11 @@ class TableWriter:
             raise BugError(f"table {self.table.name} was written before it was claimed")
         return self._marker
 
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of this writer; None before its claim."""
+        return None if self._marker is None else self._marker.epoch
+
     def claim(self, make: MakeClaim) -> Marker:
         """Commit the marker that `make` wants on top of the head: from then on this epoch writes.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contract.settings import CommonSettings, setting
+from contract.settings import setting
+from ingest.maintenance.config import MaintenanceSettings
 
 _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class IngestSettings(CommonSettings):
+class IngestSettings(MaintenanceSettings):
     """Copy topics into Iceberg tables, exactly once."""
 
     flush_interval_s: float = setting(
@@ -61,6 +62,12 @@ class IngestSettings(CommonSettings):
     expire_every_commits: int = setting(
         50, doc="Commits between expirations of snapshots; 0 turns them off", minimum=0
     )
-    keep_snapshots: int = setting(
-        20, doc="Newest snapshots that an expiration keeps", unit="snapshots", minimum=2
+    maintenance_interval_s: float = setting(
+        30.0,
+        doc="Time between rounds of compaction; 0 turns it and collection off",
+        unit="s",
+        minimum=0.0,
+    )
+    orphan_interval_s: float = setting(
+        300.0, doc="Time between looks for files that nothing needs", unit="s", minimum=0.1
     )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from contract.health import Code
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from contract.clock import Clock
     from contract.errors import UnavailableError
-    from contract.health import Health
+    from contract.health import Figure, Health
     from ingest.buffer import Buffer
     from ingest.flush import FlushReport
     from ingest.ports import IngestLog
@@ -26,11 +26,20 @@ _SHOW_AGAIN_S = 1.0
 class Monitor:
     """Speaks for one pipeline; used by its thread alone. `table`: with its namespace."""
 
-    def __init__(self, table: str, log: IngestLog, health: Health, clock: Clock) -> None:
+    def __init__(
+        self,
+        table: str,
+        log: IngestLog,
+        health: Health,
+        clock: Clock,
+        figures: Callable[[], Mapping[str, Figure]] = dict,
+    ) -> None:
+        """`figures`: further ones to show."""
         self._table = table
         self._log = log
         self._health = health
         self._clock = clock
+        self._figures = figures
         self._said_s: dict[str, float] = {}
         self._shown_s = float("-inf")
         self._committed: Mapping[int, int] = {}
@@ -94,6 +103,7 @@ class Monitor:
                 "last_commit_at": self._committed_at,
                 "buffered_rows": held[0] + buffer.rows,
                 "buffered_bytes": held[1] + buffer.size_bytes,
+                **self._figures(),
             }
         )
 

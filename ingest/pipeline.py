@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from contract.clock import Clock
     from contract.decode import Decoded
-    from contract.health import Health
+    from contract.health import Figure, Health
     from contract.log import Fetched
     from ingest.backoff import Backoff
     from ingest.commit import TableWriter
@@ -62,6 +62,7 @@ class Parts:
     backoff: Callable[[], Backoff]
     stop: Stop
     health: Health = NO_HEALTH
+    figures: Callable[[], Mapping[str, Figure]] = dict  # shown beside the pipeline's own
 
 
 class Pipeline:
@@ -80,7 +81,8 @@ class Pipeline:
         self._looking: Future[TopicState] | None = None
         self._look_due_s = 0.0
         self._suspects: set[int] = set()  # partitions whose position the log refused
-        self._monitor = Monitor(parts.rows.table.name, parts.log, parts.health, parts.clock)
+        name = parts.rows.table.name
+        self._monitor = Monitor(name, parts.log, parts.health, parts.clock, parts.figures)
 
     @property
     def held_rows(self) -> int:

@@ -60,6 +60,8 @@ class Collector:
         Raises:
             OperatorError: files that the table needs are not there.
         """
+        if not self._table.is_alone:
+            return Collected(refused="its catalog may have branches, which name further files")
         with outside(f"the files of table {self._table.name} cannot be looked through"):
             try:
                 directory = TableDirectory(self._table.load())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.manifest import ManifestContent
@@ -61,6 +62,11 @@ class MaintainedTable:
         self._shape = shape
         self._ids = ids
         self._misfits: set[str] = set()  # paths of live files that are of another layout
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one metadata file names all that is needed of the table's directory."""
+        return isinstance(self._catalog, SqlCatalog)
 
     def load(self) -> Table:
         """The table as it is now."""

@@ -78,8 +78,14 @@ class Maintainer:
         times = Times(self.settings.orphan_grace_s, self.settings.compact_within_s)
         self._collector = Collector(self.table, self.clock, times)
 
-    def compact(self, may_go_on: Callable[[], bool], *, dry_run: bool = False) -> Compacted:
-        """Put small files together, up to `compact_round_bytes`.
+    def compact(
+        self,
+        may_go_on: Callable[[], bool],
+        *,
+        dry_run: bool = False,
+        round_bytes: int | None = None,
+    ) -> Compacted:
+        """Put small files together, no more than `round_bytes` of them.
 
         Raises UnavailableError, OperatorError, FencedError.
         """
@@ -93,7 +99,7 @@ class Maintainer:
         if live.refused:
             return Compacted(len(live.by_path), small, refused=live.refused)
         groups = plan(live.files, target, now_s)
-        chosen = _within(groups, settings.compact_round_bytes)
+        chosen = groups if round_bytes is None else _within(groups, round_bytes)
         tally = _Tally()
         for group in chosen:
             if not may_go_on():
@@ -129,7 +135,12 @@ class Maintainer:
         live = self.table.live(head, begun_s)
         if any(f.path not in live.by_path for f in group.files):
             return
-        swap = self.table.rewrite(head, live, group, begun_s, pace)
+
+        def pause() -> None:
+            self.lander.failpoint("compaction.writing")
+            pace()
+
+        swap = self.table.rewrite(head, live, group, begun_s, pause)
         if swap is None:
             return
         self.lander.failpoint("compaction.after_write")

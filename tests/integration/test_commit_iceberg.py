@@ -318,13 +318,13 @@ def test_the_marker_survives_an_expiration_below_foreign_commits(catalog: Catalo
 def test_a_snapshot_with_a_tag_outlives_an_expiry(catalog: Catalog) -> None:
     writer = a_writer(a_table(catalog))
     claim(writer)
-    for offset in range(4):
+    append(writer, 0)
+    tagged = catalog.load_table(IDENTIFIER).current_snapshot()
+    assert tagged is not None
+    manage = catalog.load_table(IDENTIFIER).manage_snapshots()
+    manage.create_tag(tagged.snapshot_id, "monday").commit()
+    for offset in range(1, 4):
         append(writer, offset)
-        if not offset:
-            tagged = catalog.load_table(IDENTIFIER).current_snapshot()
-            assert tagged is not None
-            manage = catalog.load_table(IDENTIFIER).manage_snapshots()
-            manage.create_tag(tagged.snapshot_id, "monday").commit()
 
     assert writer.table.expire(2) == 2
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from contract.clock import SystemClock
 from contract.settings import CommonSettings
+from highwater.audit.script import KILL, Script
 from highwater.status import document
 from ingest.app import FENCED, OK, OPERATOR, UNEXPECTED
 from ingest.iceberg_schema import rows_shape
@@ -62,11 +64,12 @@ class Lab:
     topic: str
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *flags: str) -> subprocess.Popen[bytes]:
-        """A sidecar process; what it logs is in `log`."""
+    def start(self, *flags: str, orders: Path | None = None) -> subprocess.Popen[bytes]:
+        """A sidecar process; what it logs is in `log`. `orders`: file of an audit's sidecar."""
         definition = self.home / "trades.toml"
         definition.write_text(TEXT.replace('topic = "trades"', f'topic = "{self.topic}"'))
-        command = [sys.executable, "-m", "ingest", "--data-dir", str(self.home / "data")]
+        module = ["ingest"] if orders is None else ["highwater.audit.sidecar", str(orders)]
+        command = [sys.executable, "-m", *module, "--data-dir", str(self.home / "data")]
         command += ["--kafka", self.bootstrap, "--tables", str(definition)]
         command += ["--topic-check-s", "0.3", "--flush-interval-s", "0.2"]
         command += ["--health-port", "0", *flags]
@@ -103,6 +106,21 @@ class Lab:
         """Those in the table, ordered, with repetitions."""
         rows = self.rows(name).to_pylist()
         return sorted(r["_offset"] for r in rows if r["_partition"] == partition)
+
+    def live(self) -> set[Path]:
+        """The data files of the head."""
+        with self._catalog() as catalog:
+            tasks = catalog.load_table("public.trades").scan().plan_files()
+        return {Path(t.file.file_path.removeprefix("file://")) for t in tasks}
+
+    def stored(self) -> list[Path]:
+        """The data files in the table's directory."""
+        return list((self.home / "data").rglob("trades/data/**/*.parquet"))
+
+    def commits(self) -> int:
+        """How many there were."""
+        with self._catalog() as catalog:
+            return int(catalog.load_table("public.trades").metadata.last_sequence_number)
 
     def marker(self) -> Marker | None:
         """None while there is no table or no marker."""
@@ -393,3 +411,67 @@ def test_a_json_log_line_is_json(lab: Lab) -> None:
     kinds = Counter(line["level"] for line in lines)
     assert kinds["info"] >= 2
     assert any(line["message"].startswith("committed") for line in lines)
+
+
+MAINTAINED = (
+    "--maintenance-interval-s=0.2",
+    "--orphan-interval-s=0.3",
+    "--orphan-grace-s=0.5",
+    "--compact-within-s=2",
+    "--expire-every-commits=3",
+    "--keep-snapshots=2",
+    "--flush-interval-s=0.05",
+    "--flush-rows=1",
+)
+
+
+def test_it_keeps_the_number_of_files_small_while_it_commits(lab: Lab) -> None:
+    """In the table and in its directory; every row is there once."""
+    process = lab.start(*MAINTAINED)
+    for turn in range(20):
+        lab.produce([value(f"{turn}-{n}") for n in range(5)])
+        lab.wait_next(5 * turn + 5)
+
+    numbers = count()
+
+    def few() -> bool:
+        lab.produce([value(f"more-{next(numbers)}")])  # the commits that let old files go
+        return 4 * len(lab.stored()) < lab.commits()
+
+    wait_for(few)
+    assert lab.stop(process) == OK
+    rows = lab.offsets()
+    assert rows == list(range(len(rows)))
+    assert len(lab.live()) < 16 < lab.commits()
+    assert " compacted table=public.trades " in lab.log(process)
+
+
+def test_a_sidecar_killed_within_a_compaction_leaves_only_what_is_removed_later(lab: Lab) -> None:
+    places = ("compaction.writing", "compaction.before_commit", "compaction.after_commit")
+    offset = 0
+    for place in places:
+        script = Script(lab.home / place)
+        script.order(place, KILL)
+        process = lab.start(*MAINTAINED, orders=lab.home / place)
+        while process.poll() is None:
+            lab.produce([value(f"id-{offset}")])
+            offset += 1
+            CLOCK.sleep(0.05)
+        assert process.returncode == -signal.SIGKILL
+        assert script.taken()
+    left = set(lab.stored()) - lab.live()
+    assert left
+
+    process = lab.start(*MAINTAINED)
+    lab.wait_next(offset)
+
+    def gone() -> bool:
+        nonlocal offset
+        lab.produce([value(f"id-{offset}")])
+        offset += 1
+        return left.isdisjoint(lab.stored())
+
+    wait_for(gone)
+    lab.wait_next(offset)
+    assert lab.stop(process) == OK
+    assert lab.offsets() == list(range(offset))

@@ -58,7 +58,21 @@ def test_two_ready_processes_are_exit_code_0_and_their_figures(
     assert printed.err == ""
     lines = printed.out.splitlines()
     assert lines[0].startswith("ingest: ready for ")
-    assert lines[1].split() == ["table", "lag", "messages", "last", "commit", "buffered", "rows"]
+    assert lines[1].split() == (
+        [
+            "table",
+            "lag",
+            "messages",
+            "last",
+            "commit",
+            "buffered",
+            "rows",
+            "data",
+            "files",
+            "last",
+            "maintenance",
+        ]
+    )
     assert lines[3].split() == ["trades", "5", "never", "7"]
     assert lines[5].startswith("serve: ready for ")
     assert lines[8].split() == ["trades", "complete", "0", "-", "12", "-"]
