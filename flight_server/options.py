@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CATALOG_NAME = "highwater"
 SCHEMA_NAMES = ("public", "system", "information_schema")  # the first is the default
 CATALOG, SCHEMA, TIME_ZONE = "catalog", "schema", "highwater.time_zone"
+TIMESTAMPS, ZONED, UTC = "highwater.timestamps", "zoned", "utc"
 
 _OFFSET = re.compile(r"[+-](?:0\d|1[0-4]):[0-5]\d")
 
@@ -78,6 +79,8 @@ OPTIONS: Mapping[str, Option] = {
     SCHEMA: Option(_one_of(*SCHEMA_NAMES), SCHEMA_NAMES[0]),
     TIME_ZONE: Option(_time_zone),
     **{option: Option(_cut(word)) for option, word in CUT_OPTIONS.items()},
+    # `utc`: without a time zone, for clients that cannot read one (the JDBC driver 18.3.0)
+    TIMESTAMPS: Option(_one_of(ZONED, UTC), ZONED),
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from contract.errors import NotFoundError, RequestError
 from flight_server.cut.request import AT_LEAST, EXACTLY, WORDS, cut_request
+from flight_server.handlers.session import options_of
 from flight_server.options import CUT_OPTIONS
 from flight_server.ports import Asker
 from flight_server.protocol import commands
@@ -107,7 +108,7 @@ class Cuts:
         return []
 
     def _plain(self, call: Call) -> Asker:
-        return Asker(call.identity, self._sessions.options(call.principal, call.session))
+        return Asker(call.identity, options_of(call, self._sessions))
 
     def _transaction(self, handle: bytes, call: Call, follows: bool) -> Transaction:
         try:

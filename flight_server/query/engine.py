@@ -18,10 +18,11 @@ from datafusion import SQLOptions
 
 from flight_server.lake.prune import filters_by_scan
 from flight_server.lake.verify import verify_files
+from flight_server.options import TIMESTAMPS, UTC
 from flight_server.ports import Asker, TableInfo
 from flight_server.query.failures import from_engine
 from flight_server.query.filter_memory import FilterMemory
-from flight_server.query.normalize import conform, normalized
+from flight_server.query.normalize import conform, normalized, without_zones
 from flight_server.query.parameters import parameter_schema
 from flight_server.query.pin import Pin, Pinning, open_bytes
 from flight_server.query.plan_memory import PlanMemory, Planned
@@ -166,7 +167,10 @@ class Engine:
         if keeps and (planned := self._plans.recall(key, pin, now_s)):
             return planned
         statement, frame = self._planned(sql, values, reader, pin)
-        planned = Planned(statement, frame, normalized(frame.schema()))
+        schema = normalized(frame.schema())
+        if reader.asker.options[TIMESTAMPS] == UTC:
+            schema = without_zones(schema)
+        planned = Planned(statement, frame, schema)
         if keeps and not statement.reads_system:
             self._plans.keep(key, planned, now_s)
         return planned

@@ -15,6 +15,15 @@ def normalized(schema: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(f.name, _plain(f.type), nullable=f.nullable) for f in schema])
 
 
+def without_zones(schema: pa.Schema) -> pa.Schema:
+    """`schema` with timestamp columns that have no time zone; casting to them gives UTC."""
+    return pa.schema([f.with_type(_unzoned(f.type)) for f in schema])
+
+
+def _unzoned(kind: pa.DataType) -> pa.DataType:
+    return pa.timestamp(kind.unit) if pa.types.is_timestamp(kind) else kind
+
+
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """`batch` with exactly `schema`, which is `normalized` of what the engine announced."""
     if batch.schema.equals(schema, check_metadata=True):

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import flight
 
 from contract.errors import RequestError
 from flight_server.options import DEFAULTS
 from flight_server.ports import Asker
+from flight_server.protocol import commands
 from flight_server.query import session
 from tests.support.flight_fixture import connected, serving
 from tests.support.joint import Joint, make_joint, sample_messages
@@ -93,6 +95,39 @@ def test_few_contexts_are_kept(joint: Joint, monkeypatch: pytest.MonkeyPatch) ->
         )
 
     assert len(joint.engine._session._others) == 2
+
+
+def test_timestamps_come_without_a_zone_on_request(joint: Joint) -> None:
+    sql = "SELECT timestamp, timestamptz '2024-07-01 00:00:00' AS summer FROM trades"
+
+    plain = ask(joint, sql, {"highwater.timestamps": "utc", **BERLIN})
+    zoned = ask(joint, sql, BERLIN)
+
+    assert [field.type.tz for field in plain.schema] == [None, None]
+    assert plain["summer"][0].as_py() == datetime.fromisoformat("2024-06-30T22:00:00")
+    assert sorted(plain["timestamp"].cast(pa.int64()).to_pylist()) == sorted(
+        zoned["timestamp"].cast(pa.int64()).to_pylist()
+    )
+
+
+def test_options_come_as_headers_of_one_call(joint: Joint) -> None:
+    header = "adbc.flight.sql.rpc.call_header."
+    zone = header + "highwater.time_zone"
+    sql = "SELECT now() AS now FROM cut"
+    with serving(joint.engine) as server:
+        options = {zone: "Europe/Berlin", header + "schema": "system"}
+        with connected(server.port, **options) as one, one.cursor() as cursor:
+            cursor.execute(sql)
+            assert cursor.fetch_arrow_table().schema.field("now").type.tz == "Europe/Berlin"
+        descriptor = flight.FlightDescriptor.for_command(
+            commands.encode(commands.StatementQuery(sql))
+        )
+        bad = flight.FlightCallOptions(headers=[(b"highwater.timestamps", b"local")])
+        with (
+            flight.connect(f"grpc://127.0.0.1:{server.port}") as client,
+            pytest.raises(pa.ArrowInvalid, match="'local' is none of zoned, utc"),
+        ):
+            client.get_flight_info(descriptor, bad)
 
 
 def test_a_stock_client_sets_them(joint: Joint) -> None:

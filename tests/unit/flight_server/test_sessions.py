@@ -18,7 +18,11 @@ def _sessions(clock: HandClock, entries_max: int = 2) -> Sessions:
 def test_defaults_are_in_force_and_shown_where_nothing_is_set() -> None:
     assert DEFAULTS[SCHEMA] == "public"
     assert DEFAULTS[TIME_ZONE] is None
-    assert DEFAULTS.shown() == {"catalog": "highwater", "schema": "public"}
+    assert DEFAULTS.shown() == {
+        "catalog": "highwater",
+        "schema": "public",
+        "highwater.timestamps": "zoned",
+    }
 
 
 def test_each_bad_option_is_refused_and_all_others_are_set() -> None:
