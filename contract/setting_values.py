@@ -67,7 +67,12 @@ class Setting:
 
 def convert(item: Setting, value: object, where: str) -> object:
     """The typed value of a setting given as text or TOML; RequestError names `where` it stood."""
-    made = _typed(item, value, where)
+    try:
+        made = _typed(item, value, where)
+    except RequestError:
+        if not item.secret:
+            raise
+        raise RequestError(f"{where}: not of type {item.kind_name}; it is a secret") from None
     if isinstance(made, (int, float)) and not isinstance(made, bool):
         unit = f" {item.unit}" if item.unit else ""
         if item.minimum is not None and not made >= item.minimum:  # refuses nan as well
