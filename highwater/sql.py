@@ -20,7 +20,9 @@ from contract.errors import (
     UnavailableError,
 )
 from contract.settings import load, setting
+from flight_server.cut.request import WAIT_DEFAULT_S, WAIT_MAX_S, Policy, with_hint
 from highwater.access import AccessSettings, checked_uri, driver_options
+from highwater.cut_words import cut_words
 from highwater.output import write
 
 if TYPE_CHECKING:
@@ -47,6 +49,25 @@ class SqlSettings(AccessSettings):
     )
     output: str = setting("", doc="File to write to", default_doc="standard output")
     receipt: bool = setting(False, doc="Print the receipt as JSON on standard error")
+    at: str = setting(
+        "",
+        doc="Exactly the cut of this receipt: a file, its text, or - for standard input",
+        default_doc="the newest cut",
+    )
+    at_least: str = setting(
+        "",
+        doc='At least this cut: a receipt as in --at, {"table": {"partition": offset}} with the '
+        "offsets of messages, or a broker time",
+        default_doc="the newest cut",
+    )
+    wait_s: float = setting(
+        WAIT_DEFAULT_S, doc="Longest wait for that cut", unit="s", minimum=0.0, maximum=WAIT_MAX_S
+    )
+    policy: str = setting(
+        Policy.WAIT.value,
+        doc="If it is not there: wait for it, fail at once, or wait and then answer with what is",
+        choices=tuple(p.value for p in Policy),
+    )
     max_rows: int = setting(
         1_000, doc="Rows shown by the format table", unit="rows", minimum=1, maximum=1_000_000
     )
@@ -62,7 +83,8 @@ class StatementError(HighwaterError):
 def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """Ask and print. Raises StatementError, UnavailableError, RequestError for the settings."""
     settings = load(SqlSettings, "sql", argv, environ)
-    statement = settings.statement or _standard_input()
+    words = cut_words(settings)
+    statement = with_hint(settings.statement or _standard_input(), words)
     with (
         connect(
             checked_uri(settings.uri), settings.timeout_s, driver_options(settings)
