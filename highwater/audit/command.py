@@ -21,6 +21,7 @@ from contract.clock import Clock, SystemClock
 from contract.definition import load_definition
 from contract.errors import HighwaterError
 from contract.settings import load
+from highwater.audit.again import Recorder, ask_all_again
 from highwater.audit.catalog_reader import CatalogReader
 from highwater.audit.config import AuditSettings
 from highwater.audit.final import compare_all, settled
@@ -30,7 +31,7 @@ from highwater.audit.ledger import Ledger
 from highwater.audit.lineage import Lineage
 from highwater.audit.log_model import LogModel
 from highwater.audit.log_reader import LogReader
-from highwater.audit.readers import Around, Readers
+from highwater.audit.readers import Around, Connection, Readers
 from highwater.audit.schedule import chosen
 from highwater.audit.stack import PARTITIONS, TOPIC, Commands, Stack
 from ingest.feeds.command import stop_on_signals
@@ -87,6 +88,7 @@ class _World:
     log: LogReader
     catalog: CatalogReader
     rng: Random
+    recorder: Recorder
 
     @staticmethod
     def of(
@@ -107,6 +109,7 @@ class _World:
             log=LogReader(stack.broker.bootstrap, TOPIC, PARTITIONS, knowledge, ledger),
             catalog=CatalogReader(stack.data_dir / "catalog.db", knowledge),
             rng=Random(seed),
+            recorder=Recorder(settings.reask, Random(seed + 1)),
         )
 
 
@@ -158,7 +161,7 @@ class _Audit:
         world, clock = self._world, self._world.clock
         around = Around(
             world.stack.uri, world.knowledge, world.judge, world.ledger, clock,
-            lambda: world.stack.server_number,
+            lambda: world.stack.server_number, world.recorder.offer,
         )  # fmt: skip
         readers = Readers(world.settings.readers, Random(world.rng.getrandbits(64)), around)
         injector = Injector(
@@ -220,6 +223,16 @@ class _Audit:
             world.ledger.found("errors", why)
             return
         compare_all(world.stack.uri, world.stack.data_dir, world.knowledge, world.ledger)
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        world = self._world
+        connection = Connection(world.stack.uri)
+        given, head = world.recorder.given(), world.catalog.head.snapshot_id
+        try:
+            ask_all_again(given, connection.ask, world.knowledge, world.ledger, head)
+        finally:
+            connection.close()
 
     def _note_cpu(self) -> None:
         times = os.times()

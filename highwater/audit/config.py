@@ -41,4 +41,10 @@ class AuditSettings:
     spacing_s: float = setting(
         20.0, doc="Longest quiet time between two faults", unit="s", minimum=0.0
     )
+    reask: int = setting(
+        1_000,
+        doc="Answers asked for again at the end, by their receipts",
+        minimum=0,
+        maximum=100_000,
+    )
     keep: bool = setting(False, doc="Keep all data and logs of the run")

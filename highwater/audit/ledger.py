@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _FINDINGS_MAX = 50
 _RECENT = 16  # snapshots
 _COUNTED = {Verdict.GAP: "gaps", Verdict.DUPLICATE: "duplicates", Verdict.WRONG: "wrong"}
+_OTHER = ("reasked", "reask_refused", "unavailable")
 _BAD = ("gaps", "duplicates", "wrong", "regressions", "errors", "unproven")
 
 
@@ -62,6 +63,19 @@ class Ledger:
                 self._snapshots.append(snapshot_id)
         if verdict is not Verdict.EXACT:
             self.found(_COUNTED[verdict], words)
+
+    def asked_again(self, verdict: Verdict, words: str) -> None:
+        """An answer of before was asked for again by its receipt."""
+        if verdict is Verdict.EXACT:
+            with self._lock:
+                self._counts["reasked"] += 1
+        else:
+            self.found(_COUNTED[verdict], words)
+
+    def refused_again(self) -> None:
+        """The rows of an answer of before are gone, and the server said so."""
+        with self._lock:
+            self._counts["reask_refused"] += 1
 
     def unavailable(self) -> None:
         """A statement was answered with UNAVAILABLE."""
@@ -112,7 +126,7 @@ class Ledger:
     def result(self) -> dict[str, Any]:
         """All of it, for the last line."""
         with self._lock:
-            counts = {name: self._counts[name] for name in ("answers", *_BAD, "unavailable")}
+            counts = {name: self._counts[name] for name in ("answers", *_BAD, *_OTHER)}
             return {
                 **counts,
                 "max_unavailable_s": round(self._silent_s, 3),

@@ -36,7 +36,10 @@ _UNAVAILABLE = ("(unavailable;", "connection refused", "[unavailable]", "code = 
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What a reader works with. `server` numbers the process that answers now, 0 for none."""
+    """What a reader works with. `server` numbers the process that answers now, 0 for none.
+
+    `record` takes each answer with the text of its receipt.
+    """
 
     uri: str
     knowledge: Knowledge
@@ -44,6 +47,7 @@ class Around:
     ledger: Ledger
     clock: Clock
     server: Callable[[], int]
+    record: Callable[[Asked, bytes], None]
 
 
 class Connection:
@@ -121,10 +125,13 @@ class Readers:
         around = self._around
         floor = around.ledger.floor(server)
         table = connection.ask(question.sql)
-        receipt = parse_receipt(table.schema.metadata[RECEIPT_KEY], "trades")
+        text = table.schema.metadata[RECEIPT_KEY]
+        receipt = parse_receipt(text, "trades")
         if server == around.server():  # else it is unclear which process answered
             around.ledger.answered(server, floor, receipt.cut, question.sql)
-        around.judge.submit(Asked(question, rows_of(table), receipt))
+        asked = Asked(question, rows_of(table), receipt)
+        around.judge.submit(asked)
+        around.record(asked, text)
 
     def _failed(self, error: Exception, question: Question, server: int) -> None:
         """An answer of UNAVAILABLE is allowed, and anything while the server is being replaced."""

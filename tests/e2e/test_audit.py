@@ -49,7 +49,13 @@ def test_every_answer_is_exact_under_every_kind_of_fault(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = AuditSettings(
-        data_dir=data_dir, seconds=400, rounds=1, seed=SEED, flush_interval_s=0.3, spacing_s=0.2
+        data_dir=data_dir,
+        seconds=400,
+        rounds=1,
+        seed=SEED,
+        flush_interval_s=0.3,
+        spacing_s=0.2,
+        reask=200,
     )
     code, result, said = run(capsys, settings)
 
@@ -57,6 +63,8 @@ def test_every_answer_is_exact_under_every_kind_of_fault(
     assert result["faults"].pop("foreign-compaction") >= 1  # more where files grow in number
     assert result["faults"] == dict.fromkeys(set(KINDS) - {"foreign-compaction"}, 1)
     assert result["answers"] > 500
+    assert result["reasked"] + result["reask_refused"] == 200
+    assert result["reasked"] > 100
     assert result["dropped_duplicates"] > 0
     assert result["dead_letters"] > 0
     assert result["late"] > 0
