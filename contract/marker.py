@@ -4,6 +4,9 @@ It stands as JSON in the snapshot's summary under `MARKER_KEY`, and once more in
 properties for the day when a foreign tool has expired the snapshot that carried it. Offsets are
 always the *next* offset to read. Rows of partition p and lane l are in the table iff their
 `_offset` is below `next[p][l]` (and they are neither dead letters nor duplicates).
+
+Format 2 is format 1 with the lanes of each gap. It is written only where a gap is not of all
+lanes, so a table in which no lane was ever lost alone is read by older versions as well.
 """
 
 from __future__ import annotations
@@ -15,14 +18,16 @@ from typing import Any, TypeVar
 
 from contract.duplicates import Remembered, RememberedByLane
 from contract.errors import OperatorError
-from contract.table import LANES
+from contract.levels import Level
+from contract.table import LANES, Lane
 
 _T = TypeVar("_T")
 
 MARKER_KEY = "highwater.marker"
 # Summary key of a snapshot that changes no row and carries the marker before it forward.
 MAINTENANCE_KEY = "highwater.maintenance"
-FORMAT = 1
+FORMAT = 2
+_WITHOUT_LANES = 1  # of gaps
 
 NextByLane = tuple[int, ...]  # index = Lane
 NextOffsets = Mapping[int, NextByLane]  # partition -> next offset of each lane
@@ -30,13 +35,22 @@ NextOffsets = Mapping[int, NextByLane]  # partition -> next offset of each lane
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A range of offsets that is in neither table nor dead letters, and never will be."""
+    """A range of offsets that is in neither table nor dead letters, and never will be.
+
+    Where `lanes` are not all lanes, only rows of these are missing.
+    """
 
     partition: int
     from_offset: int
     to_offset: int  # first offset after the gap
     reason: str
     noted_at_ms: int
+    lanes: tuple[Lane, ...] = LANES
+
+    @property
+    def of_all_lanes(self) -> bool:
+        """Whether nothing of the range was read."""
+        return self.lanes == LANES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +70,13 @@ class Marker:
     schema_id: int
     rules_digest: str  # TableDefinition.rules_digest that assigned the lanes
     gaps: tuple[Gap, ...] = ()
+    level: Level = Level.NORMAL  # of the writer's breaker
 
     def to_json(self) -> str:
         """The stored form; keys are sorted, so equal markers are equal texts."""
+        with_lanes = not all(g.of_all_lanes for g in self.gaps)
         stored = {
-            "format": FORMAT,
+            "format": FORMAT if with_lanes else _WITHOUT_LANES,
             "topic": self.topic,
             "topic_id": self.topic_id,
             "epoch": self.epoch,
@@ -73,11 +89,10 @@ class Marker:
             "duplicates": self.duplicates,
             "schema_id": self.schema_id,
             "rules_digest": self.rules_digest,
-            "gaps": [
-                [g.partition, g.from_offset, g.to_offset, g.reason, g.noted_at_ms]
-                for g in self.gaps
-            ],
+            "gaps": [_stored_gap(g, with_lanes) for g in self.gaps],
         }
+        if self.level is not Level.NORMAL:
+            stored["level"] = self.level.name
         return json.dumps(stored, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
@@ -129,10 +144,26 @@ def _from_stored(stored: Mapping[str, Any]) -> Marker:
         duplicates=_whole(stored["duplicates"]),
         schema_id=_whole(stored["schema_id"]),
         rules_digest=_text(stored["rules_digest"]),
-        gaps=tuple(
-            Gap(_whole(p), _whole(start), _whole(end), _text(reason), _whole(noted_at_ms))
-            for p, start, end, reason, noted_at_ms in stored["gaps"]
-        ),
+        gaps=tuple(_gap(g, stored_format) for g in stored["gaps"]),
+        level=Level[stored.get("level", Level.NORMAL.name)],
+    )
+
+
+def _stored_gap(gap: Gap, with_lanes: bool) -> list[Any]:
+    stored = [gap.partition, gap.from_offset, gap.to_offset, gap.reason, gap.noted_at_ms]
+    return [*stored, [int(lane) for lane in gap.lanes]] if with_lanes else stored
+
+
+def _gap(stored: list[Any], stored_format: int) -> Gap:
+    lanes = LANES
+    if stored_format > _WITHOUT_LANES:
+        *stored, numbers = stored
+        lanes = tuple(sorted(Lane(_whole(number)) for number in numbers))
+        if not lanes:
+            raise ValueError("a gap of no lane")
+    partition, start, end, reason, noted_at_ms = stored
+    return Gap(
+        _whole(partition), _whole(start), _whole(end), _text(reason), _whole(noted_at_ms), lanes
     )
 
 

@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from contract.definition import load_definition
 from contract.duplicates import CLOCK_START_US, Remembered
+from contract.levels import Level
 from contract.log import RawBatch
 from contract.marker import Gap, Marker
-from contract.table import LANES, OFFSET, PARTITION, TIMESTAMP, TableDefinition
+from contract.table import LANES, OFFSET, PARTITION, TIMESTAMP, Lane, TableDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TRADES = load_definition("trades")
+GAP_LANES = (LANES, (Lane.LOW,), (Lane.MEDIUM, Lane.LOW))
 
 _TRADE: dict[str, Any] = {
     "message_id": "m-1",
@@ -225,7 +227,9 @@ def markers() -> st.SearchStrategy[Marker]:
         duplicates=count,
         schema_id=count,
         rules_digest=st.text(),
-        gaps=st.lists(st.builds(Gap, partition, count, count, st.text(), count), max_size=3).map(
-            tuple
-        ),
+        gaps=st.lists(
+            st.builds(Gap, partition, count, count, st.text(), count, st.sampled_from(GAP_LANES)),
+            max_size=3,
+        ).map(tuple),
+        level=st.sampled_from(Level),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from contract.duplicates import CLOCK_START_US, Remembered
 from contract.errors import OperatorError
+from contract.levels import Level
 from contract.marker import FORMAT, MARKER_KEY, Gap, Marker, find_marker, is_at_or_after
+from contract.table import Lane
 from tests.support.strategies import markers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,6 +46,14 @@ V1 = Marker(
 )
 
 
+# What golden/marker-v2.json says: the same with a gap of one lane, under load.
+V2 = replace(
+    V1,
+    gaps=(*V1.gaps, Gap(0, 900, 950, "deleted by retention", 1_610_064_000_400, (Lane.LOW,))),
+    level=Level.MODERATE,
+)
+
+
 def stored(**changes: Any) -> str:
     return json.dumps({**json.loads(V1.to_json()), **changes})
 
@@ -62,6 +73,17 @@ def test_the_stored_format_1_is_read_and_written_as_ever() -> None:
     assert Marker.from_json(text) == V1
     assert V1.to_json() == text
     assert Marker.from_json(text).to_json() == text
+
+
+def test_the_stored_format_2_is_read_and_written_as_ever() -> None:
+    text = (GOLDEN / "marker-v2.json").read_text(encoding="utf-8").rstrip("\n")
+
+    assert Marker.from_json(text) == V2
+    assert V2.to_json() == text
+
+
+def test_a_marker_whose_gaps_are_of_all_lanes_is_of_format_1() -> None:
+    assert json.loads(replace(V1, level=Level.SEVERE).to_json())["format"] == 1
 
 
 def test_every_stored_format_has_a_golden_file() -> None:
@@ -119,6 +141,11 @@ BROKEN = [
     stored(gaps=[[1, 2, 3, "x"]]),
     stored(gaps=[[1, 2, 3, 4, 5]]),
     stored(gaps=5),
+    stored(level="HEAVY"),
+    stored(level=1),
+    stored(format=2),  # its gap has no lanes
+    stored(format=2, gaps=[[1, 2, 3, "x", 5, []]]),
+    stored(format=2, gaps=[[1, 2, 3, "x", 5, [3]]]),
     *(
         json.dumps({k: v for k, v in json.loads(V1.to_json()).items() if k != gone})
         for gone in json.loads(V1.to_json())

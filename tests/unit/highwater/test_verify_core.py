@@ -57,7 +57,7 @@ def test_the_naive_rule_and_the_products_keep_the_same_rows(
                 [False] * len(mine),
             )
             assert verdicts == [kept[i] for i in mine]
-    promised = product.remembered(0, len(history))
+    promised = product.remembered(0, (len(history),) * len(naive))
     assert [tuple(p) for p in promised] == [rule.remembered(len(history)) for rule in naive]
 
 
@@ -193,10 +193,10 @@ def test_other_writers_commits_count_together() -> None:
 
 
 def test_a_newer_format_is_not_checked_and_says_so() -> None:
-    text = MARKER.to_json().replace('"format":1', '"format":2')
+    text = MARKER.to_json().replace('"format":1', '"format":3')
     newer = Commit(1, 1, "append", {MARKER_KEY: text}, 5, 0)
 
-    with pytest.raises(OperatorError, match="format 2, this version knows 1"):
+    with pytest.raises(OperatorError, match="format 3, this version knows 2"):
         read_chain(facts(newer), Ledger())
 
 
