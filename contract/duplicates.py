@@ -177,10 +177,14 @@ class DuplicateFilter:
         for window, _, ids, timestamps_us, offsets in self._by_window(rows, lanes):
             window.append(ids, timestamps_us, offsets)
 
-    def remembered(self, partition: int, next_offset: int) -> RememberedByLane:
-        """For the marker: where the remembered suffix of each lane starts."""
+    def remembered(self, partition: int, next_offsets: Sequence[int]) -> RememberedByLane:
+        """For the marker: where the remembered suffix of each lane starts.
+
+        `next_offsets`: by lane, where each stands.
+        """
         return tuple(
-            self._window(partition, lane).remembered(next_offset) for lane in range(len(LANES))
+            self._window(partition, lane).remembered(next_offset)
+            for lane, next_offset in enumerate(next_offsets)
         )
 
     def remembered_rows(self) -> int:

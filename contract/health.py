@@ -40,6 +40,7 @@ class Code(Enum):
     DISK_FAILING = "disk_failing"
     OUT_OF_DESCRIPTORS = "out_of_descriptors"
     BUFFER_FULL = "buffer_full"
+    OVERLOADED = "overloaded"
     NO_TABLE = "no_table"
     NO_VIEW = "no_view"
     STALLED = "stalled"

@@ -14,6 +14,19 @@ _LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
 CLIENT_LOGGER = "highwater.kafka_client"  # what librdkafka says by itself
 
 _REMEMBERED_LINES = 256
+_FIELDS = "highwater_fields"
+
+
+def event(logger: logging.Logger, severity: int, name: str, /, **fields: object) -> None:
+    """One line with named values: as `name key=value …` for people, as keys of the JSON object."""
+    values = {key: value for key, value in fields.items() if value != ""}
+    text = " ".join(f"{key}={_plain(value)}" for key, value in values.items())
+    logger.log(severity, "%s %s", name, text, extra={_FIELDS: {"event": name, **values}})
+
+
+def _plain(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return json.dumps(text) if " " in text else text
 
 
 class Unrepeated(logging.Filter):
@@ -48,6 +61,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, _FIELDS, {}),
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)

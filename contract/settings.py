@@ -37,6 +37,7 @@ from contract.setting_values import PREFIX, Setting, as_text, convert, env_part,
 
 COMMANDS = (
     "audit",
+    "breaker",
     "broker",
     "demo",
     "feed live",

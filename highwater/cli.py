@@ -38,6 +38,7 @@ COMMANDS = (
     Command("ingest", "ingest.__main__", "the sidecar: Kafka to Iceberg"),
     Command("maintain", "highwater.maintain", "compact, expire, remove unneeded files"),
     Command("serve", "flight_server.__main__", "the Flight SQL server"),
+    Command("breaker", "highwater.breaker", "pin what level of load the sidecar acts by"),
     Command("status", "highwater.status", "are sidecar and server ready, and if not, why"),
     Command("simulate", "highwater.simulate.command", "both processes in virtual time, from seeds"),
     Command("audit", "highwater.audit.command", "proof of exact answers while things go wrong"),

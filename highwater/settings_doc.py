@@ -10,6 +10,7 @@ from contract.settings import COMMANDS, CommonSettings, settings_of
 
 SETTINGS = {
     "audit": "highwater.audit.config.AuditSettings",
+    "breaker": "highwater.breaker.BreakerSettings",
     "broker": "highwater.broker.BrokerSettings",
     "demo": "highwater.demo.DemoSettings",
     "feed live": "ingest.feeds.config.LiveSettings",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from contract.definition import load_definition
 from contract.errors import HighwaterError, OperatorError, RequestError, UnavailableError
 from contract.health import STORAGE, Code, Conditions, set_storage, storage_code
 from contract.health_server import HealthServer, health_routes
+from contract.levels import Level
 from ingest.backoff import Backoff
 from ingest.commit import FencedError, TableWriter, WriterParts
 from ingest.executor import DaemonWorker
@@ -23,8 +25,10 @@ from ingest.iceberg_schema import dead_shape, rows_shape
 from ingest.iceberg_table import IcebergTable, open_catalog
 from ingest.kafka_log import open_log
 from ingest.maintenance.assembly import a_scheduler
+from ingest.pins import PinFile, pin_path
 from ingest.pipeline import Parts, Pipeline
 from ingest.ports import Failpoint, IdFactory, no_failpoint
+from ingest.rss import rss_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,13 +143,16 @@ class Sidecar:
             ]
             group = f"highwater-{settings.namespace}-{definition.name}"
             log, look = open_log(settings.kafka, definition.topic, group)
+            again = partial(open_log, settings.kafka, definition.topic, f"{group}-backfill")
             pairs = list(zip(shapes, writers, strict=True))
-            with self._maintained(pairs, workers[0], health) as figures:
+            levels = deque([Level.NORMAL], maxlen=1)  # no maintenance before a claim
+            with self._maintained(pairs, workers[0], health, levels) as figures:
                 yield Pipeline(
                     Parts(
                         definition=definition,
                         log=log,
                         look=look,
+                        log_again=lambda: again()[0],
                         rows=writers[0],
                         dead=writers[1],
                         committer=workers[0],
@@ -156,6 +163,9 @@ class Sidecar:
                         stop=env.stop,
                         health=health,
                         figures=figures,
+                        pins=PinFile(pin_path(settings.data_dir, definition.name)),
+                        on_level=levels.append,
+                        rss_bytes=rss_bytes,
                     ),
                     settings,
                 )
@@ -170,8 +180,9 @@ class Sidecar:
         writers: Sequence[tuple[TableShape, TableWriter]],
         committer: Worker,
         health: Health,
+        levels: deque[Level],
     ) -> Iterator[Callable[[], Mapping[str, Figure]]]:
-        """Have the tables maintained meanwhile; what that shows."""
+        """Have the tables maintained meanwhile, while the level is NORMAL; what that shows."""
         settings, env = self._settings, self._environment
         if not settings.maintenance_interval_s:
             yield dict
@@ -186,7 +197,7 @@ class Sidecar:
             env.ids,
             self._backoff,
             env.failpoint,
-            may_run=lambda: not env.stop.requested(),
+            may_run=lambda: not env.stop.requested() and levels[-1] is Level.NORMAL,
         )
         scheduler.start()
         try:

@@ -82,13 +82,17 @@ class Buffer:
         for partition, position in positions.items():
             if position > self.positions.get(partition, -1):
                 self.positions[partition] = position
-                self._touch(now_s)
+                self.touch(now_s)
 
     def add_gap(self, gap: Gap, now_s: float) -> None:
         """Note offsets that will never be read, and stand behind them."""
-        self._gaps.append(gap)
         self.positions[gap.partition] = gap.to_offset
-        self._touch(now_s)
+        self.note_gap(gap, now_s)
+
+    def note_gap(self, gap: Gap, now_s: float) -> None:
+        """Note offsets of some lanes that will never be read; positions are of all lanes."""
+        self._gaps.append(gap)
+        self.touch(now_s)
 
     def drain(self) -> Drained:
         """Take everything out."""
@@ -105,6 +109,7 @@ class Buffer:
         self._clear()
         return drained
 
-    def _touch(self, now_s: float) -> None:
+    def touch(self, now_s: float) -> None:
+        """There is something that a commit would record."""
         if self._since_s is None:
             self._since_s = now_s

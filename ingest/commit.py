@@ -78,6 +78,7 @@ class TableWriter:
         self._failpoint = parts.failpoint
         self._health = parts.health
         self._marker: Marker | None = None
+        self.failures = 0  # attempts in a row that did not end in a commit
 
     @property
     def marker(self) -> Marker:
@@ -137,6 +138,7 @@ class TableWriter:
         while (landed := self._attempt(written, commit_id, make)) is None:
             pass
         self._health.clear(*STORAGE)
+        self.failures = 0
         return landed
 
     def _attempt(self, written: Written, commit_id: str, make: MakeClaim) -> Marker | None:
@@ -186,6 +188,7 @@ class TableWriter:
 
     def _wait(self, reason: str) -> None:
         delay_s = self._backoff.next_s()
+        self.failures += 1
         _LOG.warning("table %s: %s; next attempt in %.2f s", self.table.name, reason, delay_s)
         if not self._stop.wait(delay_s):
             raise UnavailableError(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contract.clock import Clock
     from contract.duplicates import RememberedByLane
     from contract.health import Health
+    from contract.levels import Level
     from contract.marker import Marker, NextOffsets
     from ingest.backoff import Backoff
     from ingest.buffer import Drained
@@ -39,6 +40,7 @@ class Flush:
     drained: Drained
     next: NextOffsets
     remembered: Mapping[int, RememberedByLane]
+    level: Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,11 @@ class TopicGuard:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """How often snapshots are expired; `every_commits` 0: never."""
+    """How often snapshots are expired; `every_commits` 0: never. Nothing while not `may_run`."""
 
     every_commits: int
     keep_snapshots: int
+    may_run: Callable[[], bool] = lambda: True
 
 
 class Flusher:
@@ -152,6 +155,7 @@ class Flusher:
             tombstones=drained.tombstones,
             duplicates=drained.duplicates,
             gaps=(*base.gaps, *drained.gaps),
+            level=flush.level,
         )
         marker = self._rows.commit(written, marker)
         report = self._report(flush, marker, written, letters, start_s)
@@ -194,8 +198,9 @@ class Flusher:
         name = writer.table.name
         self._commits[name] = self._commits.get(name, 0) + 1
         every = self._upkeep.every_commits
-        if not every or self._commits[name] % every:
+        if not every or self._commits[name] < every or not self._upkeep.may_run():
             return
+        self._commits[name] = 0
         try:
             gone = writer.table.expire(self._upkeep.keep_snapshots)
         except UnavailableError as error:  # the next turn does it

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from contract.health import Code
+from contract.logs import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from contract.clock import Clock
     from contract.errors import UnavailableError
     from contract.health import Figure, Health
-    from ingest.buffer import Buffer
+    from contract.levels import Level
     from ingest.flush import FlushReport
+    from ingest.intake import Intake
     from ingest.ports import IngestLog
 
 _LOG = logging.getLogger(__name__)
@@ -61,14 +63,15 @@ class Monitor:
 
     def committed(self, report: FlushReport) -> None:
         """A flush is in the table."""
-        self._committed = {p: min(by_lane) for p, by_lane in report.marker.next.items()}
+        self._committed = {p: max(by_lane) for p, by_lane in report.marker.next.items()}
         now = datetime.fromtimestamp(self._clock.wall_s(), UTC)
         self._committed_at = now.isoformat(timespec="milliseconds")
-        _LOG.info(
-            "committed table=%s rows=%d dead_letters=%d duplicates=%d files=%d bytes=%d "
-            "duration_ms=%d lag=%d",
-            self._table, report.rows, report.dead_letters, report.duplicates, report.files,
-            report.size_bytes, round(report.duration_s * 1000), self._lag_messages(),
+        event(
+            _LOG, logging.INFO, "committed",
+            table=self._table, rows=report.rows, dead_letters=report.dead_letters,
+            duplicates=report.duplicates, files=report.files, bytes=report.size_bytes,
+            duration_ms=round(report.duration_s * 1000), lag=self._lag_messages(),
+            level=report.marker.level.name,
         )  # fmt: skip
 
     def paused(self) -> None:
@@ -92,7 +95,13 @@ class Monitor:
         """It did."""
         self._health.clear(Code.BROKER_AWAY)
 
-    def show(self, buffer: Buffer, held: tuple[int, int], now_s: float) -> None:
+    def show(
+        self,
+        intake: Intake,
+        held: tuple[int, int],
+        level: Level,
+        now_s: float,
+    ) -> None:
         """The figures, now and then. `held`: rows and bytes that are being committed."""
         if now_s - self._shown_s < _SHOW_AGAIN_S:
             return
@@ -101,8 +110,10 @@ class Monitor:
             {
                 "lag_messages": self._lag_messages(),
                 "last_commit_at": self._committed_at,
-                "buffered_rows": held[0] + buffer.rows,
-                "buffered_bytes": held[1] + buffer.size_bytes,
+                "buffered_rows": held[0] + intake.buffer.rows,
+                "buffered_bytes": held[1] + intake.buffer.size_bytes,
+                "level": level.name,
+                "behind_messages": max(intake.admission.behind_messages()),
                 **self._figures(),
             }
         )
@@ -115,6 +126,9 @@ class Monitor:
             _LOG.warning("topic %s: %s", self._log.topic, text)
 
     def _lag_messages(self) -> int:
-        """Messages between what is committed and the log's end, as the last fetches told it."""
+        """Messages between what is committed and the log's end, as the last fetches told it.
+
+        Of the live reader: what a lane that waits is behind is told beside it.
+        """
         ends = self._log.ends(list(self._committed))
         return sum(max(0, end - self._committed[p]) for p, end in ends.items())

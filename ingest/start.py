@@ -19,6 +19,7 @@ from contract.lanes import lanes_of
 from contract.marker import Gap, Marker, NextByLane
 from contract.table import LANES, OFFSET, PARTITION, PROVENANCE, TableDefinition
 from ingest.commit import FencedError
+from ingest.gaps import gaps_below, truncated
 from ingest.ports import OffsetRange
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ingest.ports import Head, Table
 
 _SEED_ROWS = 65_536
-RETENTION = "deleted by retention before it was ingested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ def claim_rows(
         schema_id=head.schema_id,
         rules_digest=definition.rules_digest,
         gaps=(*old.gaps, *gaps),
+        level=old.level,
     )
 
 
@@ -153,46 +154,11 @@ def _next_offsets(
     for partition, (low, end) in sorted(log.bounds.items()):
         by_lane = next_offsets.get(partition, (0,) * len(LANES))
         if max(by_lane) > end:
-            raise _truncated(log.topic, partition, max(by_lane), end)
+            raise truncated(log.topic, partition, max(by_lane), end)
         if min(by_lane) < low:
-            gaps.append(gap_at(log.topic, partition, min(by_lane), low, accept_gaps, now_ms))
+            gaps += gaps_below(log.topic, partition, by_lane, low, accept_gaps, now_ms)
         next_offsets[partition] = tuple(max(o, low) for o in by_lane)
     return next_offsets, gaps
-
-
-def gap_at(
-    topic: str, partition: int, position: int, low: int, accept_gaps: bool, now_ms: int
-) -> Gap:
-    """The gap [position, low) that the log's retention made; OperatorError if none is accepted."""
-    if not accept_gaps:
-        raise OperatorError(
-            f"topic {topic!r} partition {partition}: offsets {position} to {low - 1} were deleted "
-            "by Kafka's retention before they were ingested; start with --accept-gaps to note the "
-            "gap in the table and go on behind it"
-        )
-    return Gap(partition, position, low, RETENTION, now_ms)
-
-
-def _truncated(topic: str, partition: int, position: int, end: int) -> OperatorError:
-    return OperatorError(
-        f"topic {topic!r} partition {partition} ends at offset {end}, but the table has read up to "
-        f"{position}: the log was truncated or is another one; restore it, or take a new table"
-    )
-
-
-def resolve_position(
-    topic: str,
-    partition: int,
-    position: int,
-    bounds: tuple[int, int],
-    accept_gaps: bool,
-    now_ms: int,
-) -> Gap | None:
-    """What a position means that the log calls out of range: a gap, an error, or nothing."""
-    low, end = bounds
-    if position > end:
-        raise _truncated(topic, partition, position, end)
-    return gap_at(topic, partition, position, low, accept_gaps, now_ms) if position < low else None
 
 
 def _remembered(
@@ -224,11 +190,7 @@ def seed(
     if head.marker is None or head.marker.commit_id != marker.commit_id:
         raise FencedError(f"another sidecar took over table {table.name} while this one started")
     duplicates.start(marker.remembered)
-    ranges = [
-        OffsetRange(p, min(r.from_offset for r in by_lane), max(marker.next[p]))
-        for p, by_lane in sorted(marker.remembered.items())
-        if min(r.from_offset for r in by_lane) < max(marker.next[p])
-    ]
+    ranges = [r for p in sorted(marker.remembered) for r in _remembered_ranges(marker, p)]
     if not ranges:
         return 0
     rows = table.read(head, ranges, _seed_columns(definition))
@@ -242,6 +204,18 @@ def seed(
         wanted = _between(chunk, lanes, low, high)
         duplicates.append(chunk.filter(pa.array(wanted)), lanes[wanted])
     return int(rows.num_rows)
+
+
+def _remembered_ranges(marker: Marker, partition: int) -> list[OffsetRange]:
+    """What must be read again, each offset once: lanes may be far apart."""
+    ranges: list[OffsetRange] = []
+    pairs = zip(marker.remembered[partition], marker.next[partition], strict=True)
+    for start, end in sorted((r.from_offset, end) for r, end in pairs if r.from_offset < end):
+        if ranges and start <= ranges[-1].to_offset:
+            ranges[-1] = replace(ranges[-1], to_offset=max(end, ranges[-1].to_offset))
+        else:
+            ranges.append(OffsetRange(partition, start, end))
+    return ranges
 
 
 def _between(

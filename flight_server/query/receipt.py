@@ -62,6 +62,7 @@ def _table(view: LakeView) -> dict[str, Any]:
         "topic": view.marker.topic if view.marker else None,
         "topic_id": view.topic_id,
         "rules": view.marker.rules_digest if view.marker else "",
+        "level": view.marker.level.name if view.marker else None,
         "cut": lanes(view.cut),
         "lake": lanes(view.next),
         "gaps": gaps_of(view.marker),

@@ -77,6 +77,7 @@ SYSTEM_TABLES: Mapping[str, pa.Schema] = {
         to_offset=_INT,
         reason=_TEXT,
         noted_at=_MILLISECONDS,
+        lanes=_TEXT,
     ),
     "tables": _schema(table=_TEXT, available=pa.bool_(), reason=_TEXT),
     "settings": _schema(name=_TEXT, value=_TEXT, unit=_TEXT, doc=_TEXT),
@@ -187,7 +188,10 @@ def _tail_chunks(table: str, view: LakeView) -> Iterator[tuple[Any, ...]]:
 
 def _gaps(table: str, view: LakeView) -> Iterator[tuple[Any, ...]]:
     for gap in view.marker.gaps if view.marker else ():
-        yield table, gap.partition, gap.from_offset, gap.to_offset, gap.reason, gap.noted_at_ms
+        lanes = ",".join(lane.name for lane in gap.lanes)
+        yield (
+            table, gap.partition, gap.from_offset, gap.to_offset, gap.reason, gap.noted_at_ms, lanes
+        )  # fmt: skip
 
 
 def _tables(pin: Pin, _: Identity) -> Iterator[tuple[Any, ...]]:

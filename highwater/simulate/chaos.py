@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from contract.levels import Level
 from contract.marker import MARKER_KEY
-from highwater.simulate.deferral import defer_lanes
 from highwater.simulate.faults import TERMINAL, Fault
 from highwater.simulate.scheduler import SimulatedCrash
+from ingest.breaker import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +36,7 @@ class Chaos:
             Fault.FOREIGN_EXPIRY: self._foreign_expiry,
             Fault.PROPERTY_LOST: self._property_lost,
             Fault.ROLLBACK: self._rollback,
-            Fault.DEFERRED_LANE: lambda: defer_lanes(world),
+            Fault.PINNED_LEVEL: self._pin_level,
             Fault.SECOND_SIDECAR: self._second_sidecar,
             Fault.SIDECAR_STOP: self._sidecar_stop,
             Fault.SERVER_STOP: self._server_stop,
@@ -174,6 +176,18 @@ class Chaos:
         if not clocks:
             return False
         world.random.choice(clocks).skew_s += world.random.uniform(-1, 1) * _CLOCK_JUMP_S
+        return True
+
+    def _pin_level(self) -> bool:
+        """Any level, for a while that may be short; the next one may come before."""
+        world, level = self._world, self._world.random.choice(tuple(Level))
+        world.pin = pin = Pin(level, "chaos", math.inf)
+
+        def release() -> None:
+            if world.pin is pin:
+                world.pin = None
+
+        world.scheduler.spawn(world.outside, release, world.random.uniform(0.5, 6.0))
         return True
 
     def _second_sidecar(self) -> bool:

@@ -39,7 +39,8 @@ class Fault(Enum):
     FOREIGN_EXPIRY = "foreign expiry of all but the head"
     PROPERTY_LOST = "marker lost from the properties"
     ROLLBACK = "rollback"
-    DEFERRED_LANE = "writer that defers a lane"
+    PINNED_LEVEL = "level of the breaker pinned"
+    SENSITIVE_BREAKER = "breaker that little load moves"
     SECOND_SIDECAR = "second sidecar"
     SIDECAR_STOP = "sidecar asked to stop"
     SERVER_STOP = "server asked to stop"
@@ -77,7 +78,12 @@ class Reached(Enum):
     DEAD_LETTERS = "dead letters committed"
     DEAD_LETTERS_SKIPPED = "dead letters not written twice"
     PAUSED = "fetching paused by a full buffer"
-    LANE_BEHIND = "lane that was behind ingested"
+    LANE_BEHIND = "commit with a lane behind"
+    BACKFILL = "log read again for a lane that had waited"
+    STARTED_ABOVE = "sidecar started at the level that was left"
+    LEVEL_ROSE = "level raised by a signal"
+    LEVEL_FELL = "level lowered in the table"
+    GAP_OF_LANES_NOTED = "gap of some lanes noted"
     PARTITION_ADDED = "new partition ingested"
     SEEDED = "duplicate rule seeded from the table"
     MARKER_FROM_PROPERTY = "marker read from the properties"
@@ -138,11 +144,7 @@ class Plan:
         flush = random.choice((4, 8, 16))
         small_cap = random.choice((40_000, 60_000, 100_000))
         events = [f for f in others if random.random() < share]
-        if Fault.DEFERRED_LANE in events and Fault.RETENTION in events:
-            events.remove(Fault.RETENTION)  # a gap has no lanes: it would lie about those ahead
         terminal = random.choice(TERMINAL) if random.random() < 0.12 else None
-        if terminal is Fault.TRUNCATION and Fault.DEFERRED_LANE in events:
-            events.remove(Fault.DEFERRED_LANE)  # found out at the next start only
         return Plan(
             rates=rates,
             events=tuple(events),

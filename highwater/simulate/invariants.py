@@ -10,7 +10,7 @@ from contract.table import LANES, OFFSET, PARTITION, TIMESTAMP, Lane
 from flight_server.tail.columns import integers
 from flight_server.tail.watermarks import NOTHING_YET
 from highwater.simulate.faults import Reached
-from highwater.simulate.oracle import KINDS, Event, Ranges
+from highwater.simulate.oracle import KINDS, Event, Ranges, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +41,21 @@ class Facts:
     origin: Mapping[int, int]
     dead: frozenset[tuple[int, int]] = frozenset()  # of the dead letters: all that it holds
 
-    def unseen(self, partition: int) -> Ranges:
-        """The offsets that were never read."""
+    def unseen(self, partition: int) -> Unseen:
+        """The offsets that were never read, by lane."""
+        return tuple(self._unseen(partition, (lane,)) for lane in LANES)
+
+    def unread(self, partition: int) -> Ranges:
+        """The offsets of which nothing was read, no reject either."""
+        return self._unseen(partition, LANES)
+
+    def _unseen(self, partition: int, lanes: tuple[Lane, ...]) -> Ranges:
         gaps = self.marker.gaps if self.marker is not None else ()
-        noted = [(g.from_offset, g.to_offset) for g in gaps if g.partition == partition]
+        noted = [
+            (g.from_offset, g.to_offset)
+            for g in gaps
+            if g.partition == partition and {*lanes} <= {*g.lanes}
+        ]
         start = self.origin.get(partition, 0)
         return ((0, start), *noted) if start else tuple(noted)
 
@@ -91,8 +102,12 @@ class TableChecks:
             _check_order(base.marker, marker)
             forgotten = marker.gaps[: len(base.marker.gaps)] != base.marker.gaps
             _require(not forgotten, "gaps were forgotten")
-            if len(marker.gaps) > len(base.marker.gaps):
-                self._world.reach(Reached.GAP_NOTED)
+            for gap in marker.gaps[len(base.marker.gaps) :]:
+                self._world.reach(
+                    Reached.GAP_NOTED if gap.of_all_lanes else Reached.GAP_OF_LANES_NOTED
+                )
+            if marker.level < base.marker.level:
+                self._world.reach(Reached.LEVEL_FELL)
         oracle = self._world.oracle(marker.topic_id)
         found = _found_in(oracle, snapshot.rows.combine_chunks().to_batches())
         expected = _expected(oracle, facts, before, marker.next)
@@ -106,14 +121,16 @@ class TableChecks:
         oracle = self._world.oracle(marker.topic_id)
         dead = self._dead[self._world.dead.head].dead
         duplicates = letters = tombstones = 0
-        level = all(len(set(offsets)) == 1 for offsets in (*before.values(), *marker.next.values()))
-        if not level:
+        if any(len(set(offsets)) > 1 for offsets in marker.next.values()):
             self._world.reach(Reached.LANE_BEHIND)
-        for partition in marker.next:
-            lo, hi = max(before.get(partition, NOTHING_YET)), max(marker.next[partition])
-            unseen = facts.unseen(partition)
-            duplicates += oracle.dropped(partition, unseen, lo, hi)
-            rejects = _outside(oracle.rejects(partition, lo, hi), unseen)
+        for partition, after in marker.next.items():
+            starts, unseen = before.get(partition, NOTHING_YET), facts.unseen(partition)
+            duplicates += sum(
+                oracle.dropped(partition, unseen, lane, starts[lane], after[lane]) for lane in LANES
+            )
+            # Rejects have no lane: they are read with the foremost one.
+            rejects = oracle.rejects(partition, max(starts), max(after))
+            rejects = _outside(rejects, facts.unread(partition))
             letters += len(rejects)
             tombstones += sum(oracle.is_tombstone(partition, o) for o in rejects)
             if any(self._dead_epochs.get((partition, o), 0) < marker.epoch for o in rejects):
@@ -122,9 +139,7 @@ class TableChecks:
             _require(not lost, f"below the marker and no dead letters: {partition}, {lost}")
         counts = (marker.rows, marker.duplicates, marker.dead_letters, marker.tombstones)
         expected = (rows, duplicates, letters, tombstones)
-        _require(
-            counts == expected or not level, f"the marker counts {counts}, there are {expected}"
-        )
+        _require(counts == expected, f"the marker counts {counts}, there are {expected}")
         if duplicates:
             self._world.reach(Reached.DUPLICATES)
         if letters:
@@ -224,7 +239,7 @@ class ViewChecks:
         shown = sorted(tail + [(p, o) for p, o in lake if o < view.dead_cut(p)])
         _require(len(set(shown)) == len(shown), f"dead letters twice: {shown}")
         for partition in view.cut:
-            unseen = (*facts.unseen(partition), *known.unseen(partition))
+            unseen = (*facts.unread(partition), *known.unread(partition))
             rejects = oracle.rejects(partition, 0, view.dead_cut(partition))
             mine = [o for p, o in shown if p == partition]
             missing = set(_outside(rejects, unseen)) - set(mine)

@@ -41,6 +41,7 @@ KINDS = {Lane.HIGH: "high", Lane.MEDIUM: "medium", Lane.LOW: "low"}
 
 Offsets = tuple[int, ...]
 Ranges = tuple[tuple[int, int], ...]  # [from, to)
+Unseen = tuple[Ranges, ...]  # by lane: what one never reads of it
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def an_event(event_id: str, lane: Lane, timestamp_us: int) -> Event:
 class _Track:
     """One partition as one reads it who never sees the offsets of some ranges."""
 
-    def __init__(self, entries: Sequence[Message | None], unseen: Ranges) -> None:
+    def __init__(self, entries: Sequence[Message | None], unseen: Unseen) -> None:
         self.kept: tuple[list[int], ...] = tuple([] for _ in LANES)
-        self.dropped: list[int] = []
+        self.dropped: tuple[list[int], ...] = tuple([] for _ in LANES)
         self._entries = entries
         self._unseen = unseen
         self._at = 0
@@ -72,8 +73,9 @@ class _Track:
     def read_on(self) -> None:
         for offset in range(self._at, len(self._entries)):
             entry = self._entries[offset]
-            seen = not any(lo <= offset < hi for lo, hi in self._unseen)
-            if seen and isinstance(entry, Event):
+            if isinstance(entry, Event) and not any(
+                lo <= offset < hi for lo, hi in self._unseen[entry.lane]
+            ):
                 self._take(offset, entry)
         self._at = len(self._entries)
 
@@ -82,7 +84,7 @@ class _Track:
         remembered = self._remembered[event.lane][-DEFINITION.duplicate_rows :]
         window_us = DEFINITION.duplicate_window_us
         if any(i == event.event_id and clock_us - c <= window_us for i, c in remembered):
-            self.dropped.append(offset)
+            self.dropped[event.lane].append(offset)
             return
         self._clocks[event.lane] = clock_us
         self._remembered[event.lane].append((event.event_id, clock_us))
@@ -94,7 +96,7 @@ class Oracle:
 
     def __init__(self, entries: Mapping[int, list[Message | None]]) -> None:
         self._entries = entries
-        self._tracks: dict[tuple[int, Ranges], _Track] = {}
+        self._tracks: dict[tuple[int, Unseen], _Track] = {}
         self._rejects: dict[int, tuple[int, list[int]]] = {}
 
     def entry(self, partition: int, offset: int) -> Message | None:
@@ -113,13 +115,13 @@ class Oracle:
         entry = self.entry(partition, offset)
         return entry is not None and entry.value is None
 
-    def kept(self, partition: int, unseen: Ranges, lane: Lane, lo: int, hi: int) -> list[int]:
+    def kept(self, partition: int, unseen: Unseen, lane: Lane, lo: int, hi: int) -> list[int]:
         """Offsets of [lo, hi) that are rows of that lane."""
         return _between(self._track(partition, unseen).kept[lane], lo, hi)
 
-    def dropped(self, partition: int, unseen: Ranges, lo: int, hi: int) -> int:
-        """How many messages of [lo, hi) are duplicates."""
-        return len(_between(self._track(partition, unseen).dropped, lo, hi))
+    def dropped(self, partition: int, unseen: Unseen, lane: Lane, lo: int, hi: int) -> int:
+        """How many messages of that lane in [lo, hi) are duplicates."""
+        return len(_between(self._track(partition, unseen).dropped[lane], lo, hi))
 
     def rejects(self, partition: int, lo: int, hi: int) -> list[int]:
         """Offsets of [lo, hi) that are no rows."""
@@ -133,7 +135,7 @@ class Oracle:
         self._rejects[partition] = len(entries), found
         return _between(found, lo, hi)
 
-    def _track(self, partition: int, unseen: Ranges) -> _Track:
+    def _track(self, partition: int, unseen: Unseen) -> _Track:
         track = self._tracks.get((partition, unseen))
         if track is None:
             track = _Track(self._entries.get(partition, []), unseen)

@@ -87,11 +87,12 @@ def simulate(seed: int, *, traced: bool = False) -> Run:
 
 def _play(world: World) -> None:
     scheduler, outside = world.scheduler, world.outside
-    world.faults[Fault.DISK_CAP] += Fault.DISK_CAP in world.plan.events
+    for fault in (Fault.DISK_CAP, Fault.SENSITIVE_BREAKER):
+        world.faults[fault] += fault in world.plan.events
     for actor in (Producer(world), Chaos(world), Supervisor(world), Reader(world)):
         scheduler.spawn(outside, actor.run, world.random.uniform(0, 0.5))
     scheduler.run(world.plan.chaos_s)
-    world.calm = True
+    world.calm, world.pin = True, None
     world.log.down = False
     world.note("world", "calm")
     if world.terminated is None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from contract.errors import OperatorError, UnavailableError
+from contract.health import Code, NoHealth
 from highwater.simulate.faults import Fault, Reached
 from highwater.simulate.log import ScriptedLog
 from highwater.simulate.oracle import DEFINITION
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from highwater.simulate.world import World
 
 _LOG = logging.getLogger(__name__)
+_SENSITIVE: dict[str, Any] = {
+    "breaker_lag_messages": ("4:1", "8:4", "14:8", "20:14"),
+    "breaker_commit_s": ("1:0.5", "2:1", "3:2", "6:3"),
+    "breaker_failed_commits": ("1:0", "2:1", "3:2", "4:3"),
+}
 _STOPPED_BY = {
     "deleted and made again": Reached.TOPIC_OTHER,
     "ends at offset": Reached.TRUNCATED,
@@ -34,6 +40,21 @@ _STOPPED_BY = {
     "holds rows but no marker": Reached.MARKER_MISSED,
     "--accept-gaps": Reached.GAP_REFUSED,
 }
+
+
+class Watch(NoHealth):
+    """What a sidecar says of its load."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def set(self, code: Code, text: str) -> None:
+        """See `Health`."""
+        if code is Code.OVERLOADED:
+            if "reached" in text:
+                self._world.reach(Reached.LEVEL_ROSE)
+            if "was left at" in text:
+                self._world.reach(Reached.STARTED_ABOVE)
 
 
 class Sidecar:
@@ -58,6 +79,9 @@ class Sidecar:
             expire_every_commits=3,
             keep_snapshots=2,
             accept_gaps=accept_gaps,
+            **(_SENSITIVE if Fault.SENSITIVE_BREAKER in plan.events else {}),
+            breaker_up_s=0.3,
+            breaker_down_s=0.6,
         )
         self.pipeline = Pipeline(self._parts(), settings)
 
@@ -95,6 +119,7 @@ class Sidecar:
             definition=DEFINITION,
             log=self.log,
             look=SimLog(self._port, ScriptedLog(world.log)).look,
+            log_again=self._log_again,
             rows=self._writer(world.rows, "rows"),
             dead=self._writer(world.dead, "dead"),
             committer=SimWorker(scheduler, owner, lambda: random.uniform(0, 0.02)),
@@ -103,7 +128,13 @@ class Sidecar:
             clock=self.clock,
             backoff=self._backoff,
             stop=self.stop,
+            health=Watch(world),
+            pins=lambda: world.pin,
         )
+
+    def _log_again(self) -> SimLog:
+        self.world.reach(Reached.BACKFILL)
+        return SimLog(self._port, ScriptedLog(self.world.log))
 
     def _writer(self, storage: Storage, role: str) -> TableWriter:
         table = SimTable(self._port, MemoryTable(storage, role))

@@ -23,6 +23,7 @@ from highwater.simulate.table import Storage
 if TYPE_CHECKING:
     from flight_server.view import View
     from highwater.simulate.lake import SimSnapshot
+    from ingest.breaker import Pin
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 
@@ -34,6 +35,7 @@ class World:
         self.random = Random(seed)
         self.plan = Plan.of(self.random)
         self.calm = False
+        self.pin: Pin | None = None  # of the sidecars' breakers
         self.terminated: Fault | None = None  # of those that a person must resolve
         self.log = Log(DEFINITION.topic, "topic-1", {p: [] for p in range(self.plan.partitions)})
         self.rows = Storage(DEFINITION.stored_schema)
@@ -144,7 +146,8 @@ class World:
         for sidecar in self.sidecars:
             if not sidecar.ended:
                 rows = sidecar.pipeline.held_rows
-                limit = self.plan.buffer_rows + 2 * self.plan.poll_messages
+                share = self.plan.poll_messages // 10 + 1  # of the backfill in any case
+                limit = self.plan.buffer_rows + 2 * (self.plan.poll_messages + share)
                 if rows > limit:
                     raise InvariantError(f"{rows} rows in memory, the bound is {limit}")
         if self._checks is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import OperatorError
-from contract.marker import FORMAT, MAINTENANCE_KEY, MARKER_KEY, Marker, is_at_or_after
+from contract.marker import FORMAT, MAINTENANCE_KEY, MARKER_KEY, Gap, Marker, is_at_or_after
 from highwater.verify.findings import Finding
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Chain:
 
     marker: Marker | None
     claims: tuple[Claim, ...] = ()
-    gaps: tuple[tuple[int, int, int], ...] = field(default=())  # partition, from, to
+    gaps: tuple[Gap, ...] = ()
 
 
 def read_chain(facts: TableFacts, ledger: Ledger) -> Chain:
@@ -68,9 +68,7 @@ def read_chain(facts: TableFacts, ledger: Ledger) -> Chain:
     ledger.looked("marker.readable", facts.table, f"{len(marked)} markers")
     _check_monotone(facts.table, marked, ledger)
     claims = _claims(facts, marked)
-    return Chain(
-        marker, claims, tuple((g.partition, g.from_offset, g.to_offset) for g in marker.gaps)
-    )
+    return Chain(marker, claims, marker.gaps)
 
 
 def _marked(facts: TableFacts, ledger: Ledger) -> list[tuple[Commit, Marker]] | None:

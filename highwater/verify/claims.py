@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from highwater.verify.facts import TableFacts
     from highwater.verify.findings import Ledger
 
-ALL_LANES = -1  # in place of a lane: what every lane has passed
+NO_LANE = -1  # of messages that are no rows: they are read with the foremost lane
 _ANYWHERE = -2  # a file of a commit that makes no claim, or of maintenance
 _EARLIER = -1  # a file whose commit is no longer known: below all that are
 
@@ -179,9 +179,7 @@ def _end(offsets: NextOffsets, partition: int, lane: int, by_lane: bool) -> int:
     values = offsets.get(partition)
     if values is None:
         return 0
-    if lane == ALL_LANES:
-        return min(values)
-    return values[lane] if by_lane else max(values)
+    return values[lane] if by_lane and lane != NO_LANE else max(values)
 
 
 def _start(claim: Claim, partition: int, lane: int, by_lane: bool) -> int:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contract.table import LANES, OFFSET, TIMESTAMP
-from highwater.verify.claims import ALL_LANES
+from highwater.verify.claims import NO_LANE
 from highwater.verify.compare import differences
 from highwater.verify.rule import LaneRule
 from highwater.verify.stored import Setting, Stored, StoredCheck
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from contract.log import RawBatch
-    from contract.marker import NextByLane
+    from contract.marker import Gap, NextByLane
     from highwater.verify.facts import RangeReport
     from highwater.verify.findings import Ledger
 
@@ -55,7 +55,7 @@ class PartitionCheck:
         report: RangeReport,
         next_by_lane: NextByLane,
         rules_from: NextByLane,
-        gaps: Sequence[tuple[int, int]],
+        gaps: Sequence[Gap],
         ledger: Ledger,
     ) -> None:
         self._setting = setting
@@ -92,9 +92,10 @@ class PartitionCheck:
         self._report.log_rows += len(rows.offsets)
         self._report.dead_letters += len(dead.offsets)
 
-    def remembered(self, next_offset: int) -> list[tuple[int, int]]:
+    def remembered(self) -> list[tuple[int, int]]:
         """Per lane, offset and clock where the rule's memory begins, as a marker has them."""
-        return [rule.remembered(next_offset) for rule in self._rules]
+        ends = self._next.tolist()
+        return [rule.remembered(end) for rule, end in zip(self._rules, ends, strict=True)]
 
     # -- the log
 
@@ -177,17 +178,18 @@ class PartitionCheck:
             mine = lanes == lane
             claims.count(claims.kept, partition, lane, log.offsets[mine & log.kept])
             claims.count(claims.duplicates, partition, lane, log.offsets[mine & duplicates])
-        claims.count(claims.rejects, partition, ALL_LANES, log.reject_offsets)
+        claims.count(claims.rejects, partition, NO_LANE, log.reject_offsets)
 
     def _compare_rows(self, log: _Log, stored: Stored) -> None:
         table = self._setting.rows_table
         in_table = np.isin(log.offsets, stored.offsets)
-        missing = log.offsets[log.claimed & log.judged & log.kept & ~in_table]
+        lost = log.claimed & log.judged & log.kept & ~in_table
+        lost &= ~self._in_gaps(log.offsets, self._stored.lanes(pa.Table.from_batches([log.rows])))
         text = (
             "is a row of the log that is not in the table, and no duplicate either: it is lost; "
             "roll back to before its commit and ingest again"
         )
-        self._stored.find("offsets.complete", table, self._outside_gaps(missing), text)
+        self._stored.find("offsets.complete", table, log.offsets[lost], text)
         self._report.unjudged += int((log.claimed & ~log.judged & ~in_table).sum())
         dropped = log.offsets[log.judged & ~log.kept & in_table]
         text = "is in the table although it is a duplicate of an earlier row: delete it"
@@ -207,13 +209,13 @@ class PartitionCheck:
 
     def _compare_dead(self, log: _Log, stored: Stored) -> None:
         table = self._setting.dead_table
-        below = log.reject_offsets < self._next.min()
+        below = log.reject_offsets < self._next.max()  # they go with the foremost lane
         missing = np.setdiff1d(log.reject_offsets[below], stored.offsets)
         text = (
             "is a message that is no row, and its dead letter is lost: take the bytes from the "
             "topic while it still has them"
         )
-        self._stored.find("offsets.complete", table, self._outside_gaps(missing), text)
+        self._stored.find("offsets.complete", table, missing[~self._in_gaps(missing)], text)
         mine = np.intersect1d(stored.offsets, log.offsets)
         text = "is a dead letter, and the log has a good row there: the definition was another one"
         self._stored.find("offsets.expected", table, mine, text, stored=stored)
@@ -250,10 +252,17 @@ class PartitionCheck:
         wrong = np.unique(np.concatenate(list(differing.values())))
         self._stored.find("offsets.content", table, shared[wrong], text, stored=stored)
 
-    def _outside_gaps(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-        for start, end in self._gaps:
-            offsets = offsets[(offsets < start) | (offsets >= end)]
-        return offsets
+    def _in_gaps(
+        self, offsets: NDArray[np.int64], lanes: NDArray[np.int8] | None = None
+    ) -> NDArray[np.bool_]:
+        """Which offsets are noted as never read; None: of messages that are no rows."""
+        inside = np.zeros(len(offsets), bool)
+        for gap in self._gaps:
+            of_gap = (offsets >= gap.from_offset) & (offsets < gap.to_offset)
+            if not gap.of_all_lanes:
+                of_gap &= False if lanes is None else np.isin(lanes, gap.lanes)
+            inside |= of_gap
+        return inside
 
 
 def _int64(array: pa.Array) -> NDArray[np.int64]:

@@ -93,7 +93,7 @@ class Offsets:
             report,
             self._next[partition],
             self._rules_from.get(partition, _NOTHING),
-            [(a, b) for p, a, b in self._rows.chain.gaps if p == partition],
+            [g for g in self._rows.chain.gaps if g.partition == partition],
             self._ledger,
         )
 
@@ -225,7 +225,7 @@ class Offsets:
         return not any(f.check.startswith(disturbing) for f in self._ledger.findings)
 
     def _compare_remembered(self, marker: Marker, partition: int, check: PartitionCheck) -> None:
-        found = check.remembered(marker.next_offset(partition))
+        found = check.remembered()
         for lane, promised in enumerate(marker.remembered.get(partition, ())):
             excused = found[lane][0] < self._known_from(partition, lane)
             if tuple(promised) == found[lane] or excused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ import pytest
 
 from contract.decode import Decoder
 from contract.lanes import lanes_of
-from contract.marker import Marker
+from contract.levels import Level
+from contract.marker import Gap, Marker
 from contract.table import Lane
 from highwater.simulate.log import Message
 from highwater.simulate.scheduler import SimulatedCrash
+from ingest.breaker import Pin
 from ingest.ports import NOTHING_WRITTEN
 from tests.support.failpoints import CrashAt
 from tests.support.sidecar_world import DEFINITION, POISON, SETTINGS, trade, with_rules
@@ -90,6 +93,47 @@ def test_an_accepted_gap_is_none(lab: ScriptedLab) -> None:
     assert report.ledger.findings == []
     assert report.marker is not None
     assert len(report.marker.gaps) == 1
+
+
+def test_a_lane_that_waits_and_one_that_has_waited_are_right(lab: ScriptedLab) -> None:
+    """Rows, duplicates and dead letters of a table whose lanes are not level are all accounted."""
+    lab.world.pin = Pin(Level.SEVERE, "a test", math.inf)
+    for i in range(6):
+        again = trade(f"low{i}", 1)
+        lab.world.log.append(0, trade(f"high{i}", 200), again, POISON, trade(f"m{i}"), again)
+    with lab.catalog() as catalog:
+        lab.world.catalog = catalog
+        sidecar = lab.world.sidecar().begin()
+        sidecar.step(30)
+
+    report = lab.report()
+
+    assert report.ledger.findings == []
+    assert report.marker is not None
+    high, medium, low = report.marker.next[0]
+    assert low < high
+    assert medium < high == 30
+    lab.world.pin = Pin(Level.NORMAL, "a test", math.inf)
+    lab.ingest()
+    assert lab.report().ledger.findings == []
+
+
+def test_a_gap_of_one_lane_excuses_no_other(lab: ScriptedLab) -> None:
+    log = lab.world.log
+    log.append(0, *(trade(f"a{i}") for i in range(4)))
+    lab.ingest()
+    marker = lab.marker()
+    assert marker is not None
+    forged = replace(marker, next={0: (8, 8, 8)}, epoch=marker.epoch + 1, commit_id="forged")
+    log.append(0, *(trade(f"b{i}") for i in range(4)))
+    gap = Gap(0, 4, 8, "a test", 0)
+    lab.commit_marker(replace(forged, gaps=(replace(gap, lanes=(Lane.MEDIUM,)),)))
+    assert not [f for f in lab.report().ledger.findings if f.check == "offsets.complete"]
+
+    other = replace(gap, lanes=(Lane.LOW,))
+    lab.commit_marker(replace(forged, gaps=(other,), commit_id="forged again"))
+
+    assert {(f.from_offset, f.to_offset) for f in lab.findings("offsets.complete")} == {(4, 8)}
 
 
 def test_dead_letters_that_are_ahead_after_a_crash_are_right(lab: ScriptedLab) -> None:

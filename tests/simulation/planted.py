@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from contract.duplicates import DuplicateFilter, Remembered
 from contract.marker import find_marker
 from contract.table import LANES
 from flight_server.tail.watermarks import joined
 from flight_server.view import ViewPublisher
 from highwater.simulate.log import ScriptedLog
 from highwater.simulate.table import Storage
+from ingest.admission import Admission
 from ingest.commit import TableWriter
 from ingest.flush import Flusher
 from ingest.ports import NOTHING_WRITTEN, Committed
@@ -126,6 +128,66 @@ def rows_are_committed_before_dead_letters(patch: pytest.MonkeyPatch) -> None:
         return self._report(flush, marker, written, letters, 0.0)
 
     patch.setattr(Flusher, "flush", flush)
+
+
+def lane_that_waits_is_said_to_be_read(patch: pytest.MonkeyPatch) -> None:
+    """Its watermark goes on with the others although its rows were left out."""
+    real = Admission.advance
+
+    def advance(self: Admission, positions: Any) -> None:
+        waits = self._waits.copy()
+        self._waits[:] = False
+        real(self, positions)
+        self._waits[:] = waits
+
+    patch.setattr(Admission, "advance", advance)
+
+
+def backfill_begins_where_the_live_reader_is(patch: pytest.MonkeyPatch) -> None:
+    """What was left out while a lane waited is never read again."""
+
+    def begin_backfill(self: Admission, positions: Any) -> None:
+        for partition in positions:
+            self._floor[partition] = self._position[partition]
+
+    patch.setattr(Admission, "begin_backfill", begin_backfill)
+
+
+def backfill_takes_what_the_live_reader_took(patch: pytest.MonkeyPatch) -> None:
+    """Every row that is read again is a row, whatever its lane has already."""
+
+    def admit_again(self: Admission, rows: Any) -> Any:
+        return rows, 0
+
+    patch.setattr(Admission, "admit_again", admit_again)
+
+
+def lanes_share_one_memory_of_duplicates(patch: pytest.MonkeyPatch) -> None:
+    """What a lane that waited repeats is compared with rows behind it."""
+    real = DuplicateFilter._window
+
+    def window(self: Any, partition: int, lane: int) -> Any:
+        del lane
+        return real(self, partition, 0)
+
+    patch.setattr(DuplicateFilter, "_window", window)
+
+
+def marker_remembers_as_if_no_lane_had_waited(patch: pytest.MonkeyPatch) -> None:
+    """After a restart a lane that was behind knows nothing of the rows before it."""
+
+    def remembered(self: Admission) -> Any:
+        positions = enumerate(self._position.tolist())
+        return {
+            p: tuple(
+                Remembered(position, r.clock_us) for r in self._duplicates.remembered(p, floor)
+            )
+            if min(floor) < position
+            else self._duplicates.remembered(p, floor)
+            for (p, position), floor in zip(positions, self._floor.tolist(), strict=True)
+        }
+
+    patch.setattr(Admission, "remembered", remembered)
 
 
 # Faults that the product has had.

@@ -22,7 +22,7 @@ MORE_SEEDS = range(2_000)
 PURPOSE: dict[Plant, tuple[tuple[Fault, ...], str]] = {
     planted.cut_is_one_too_far: ((), "tail"),
     planted.tail_is_trimmed_before_the_snapshot_is_published: ((), "marker"),
-    planted.commit_does_not_look_for_its_own_id: ((Fault.UNKNOWN_LANDED,), "rows of the commit"),
+    planted.commit_does_not_look_for_its_own_id: ((Fault.UNKNOWN_LANDED,), ""),
     planted.position_is_the_last_message_plus_one: ((Fault.CONTROL_RECORDS,), "not at the log's"),
     planted.duplicates_are_forgotten_at_a_restart: (
         (Fault.REPEATED_IDS, Fault.SIDECAR_CRASH),
@@ -34,6 +34,23 @@ PURPOSE: dict[Plant, tuple[tuple[Fault, ...], str]] = {
     ),
     planted.epoch_does_not_fence: ((Fault.SECOND_SIDECAR,), ""),
     planted.rows_are_committed_before_dead_letters: ((Fault.POISON,), "no dead letters"),
+    planted.lane_that_waits_is_said_to_be_read: ((Fault.PINNED_LEVEL,), "rows of the commit"),
+    planted.backfill_begins_where_the_live_reader_is: (
+        (Fault.PINNED_LEVEL,),
+        "rows of the commit",
+    ),
+    planted.backfill_takes_what_the_live_reader_took: (
+        (Fault.PINNED_LEVEL,),
+        "rows of the commit",
+    ),
+    planted.lanes_share_one_memory_of_duplicates: (
+        (Fault.PINNED_LEVEL, Fault.REPEATED_IDS),
+        "",
+    ),
+    planted.marker_remembers_as_if_no_lane_had_waited: (
+        (Fault.PINNED_LEVEL, Fault.REPEATED_IDS, Fault.SIDECAR_CRASH),
+        "tail",
+    ),
 }
 # What the simulation has found in the product, as the undoing of its repair. Others are too rare
 # for a search in each test run; each has a test of its own beside the code.
@@ -43,7 +60,7 @@ FOUND: dict[Plant, tuple[tuple[Fault, ...], str]] = {
     planted.idle_sidecar_does_not_look_at_its_table: ((Fault.ROLLBACK,), "not at the log's end"),
     planted.copy_of_a_marker_that_was_rolled_back_is_believed: (
         (Fault.ROLLBACK, Fault.FOREIGN_EXPIRY),
-        "marker",
+        "rows of the commit",
     ),
 }
 # Seeds that failed once, by what they found. What a seed plays changes with what is drawn from it.

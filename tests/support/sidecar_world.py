@@ -29,6 +29,7 @@ from tests.support.failpoints import CrashAt, HandClock, InlineWorker, LateWorke
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ingest.breaker import Pin
     from ingest.executor import Worker
     from ingest.ports import Table
 
@@ -50,8 +51,8 @@ lanes = [
 window_s = 10
 remembered_rows = 4
 """
-# Per partition the offsets of rows and of dead letters.
-Expected = tuple[dict[int, list[int]], dict[int, list[int]]]
+# Per partition the offsets of rows, with their lanes, and of dead letters.
+Expected = tuple[dict[int, list[tuple[int, int]]], dict[int, list[int]]]
 DEFINITION = parse_definition(TEXT, "test")
 SETTINGS = IngestSettings(
     flush_interval_s=2.0,
@@ -59,6 +60,8 @@ SETTINGS = IngestSettings(
     buffer_rows_max=12,
     poll_messages=4,
     topic_check_s=3.0,
+    breaker_up_s=0.0,
+    breaker_down_s=2.0,
     expire_every_commits=3,
     keep_snapshots=2,
 )
@@ -84,6 +87,7 @@ class World:
     rows: Storage = field(default_factory=lambda: Storage(DEFINITION.stored_schema))
     dead: Storage = field(default_factory=lambda: Storage(DEAD_SCHEMA))
     health: Health = NO_HEALTH
+    pin: Pin | None = None  # of the breaker
     made: int = 0
     late_decoding: bool = False  # no batch is decoded before the next one was polled
     _expected: tuple[dict[int, list[Message | None]], Expected] | None = None
@@ -125,13 +129,14 @@ class World:
         """Each offset below the marker is exactly once in rows, dead letters or duplicates."""
         kept, rejected = self._expected_now()
         for partition, messages in self.log.partitions.items():
-            end = self.marker.next_offset(partition)
+            by_lane = self.marker.next.get(partition, (0, 0, 0))
+            live = self.marker.live_offset(partition)
             in_rows = offsets_of(self.rows_now(), partition)
             in_dead = offsets_of(self.dead_now(), partition)
-            assert in_rows == Counter(o for o in kept[partition] if o < end)
+            assert in_rows == Counter(o for o, lane in kept[partition] if o < by_lane[lane])
             assert all(n == 1 for n in in_dead.values())
-            assert {o for o in in_dead if o < end} == {o for o in rejected[partition] if o < end}
-            assert end <= len(messages)
+            assert {o for o in in_dead if o < live} == {o for o in rejected[partition] if o < live}
+            assert live <= len(messages)
         for storage in (self.rows, self.dead):
             texts = [s.summary.get(MARKER_KEY) for s in storage.all()]
             markers = [Marker.from_json(text) for text in texts if text]
@@ -148,14 +153,15 @@ class World:
 
     def expected(self) -> Expected:
         """Per partition the offsets that are rows and dead letters, by one pass over the log."""
-        kept: dict[int, list[int]] = {}
+        kept: dict[int, list[tuple[int, int]]] = {}
         rejected: dict[int, list[int]] = {}
         duplicates = DuplicateFilter(self.definition)
         for partition, messages in self.log.partitions.items():
             decoded = Decoder(self.definition).decode(_raw(partition, messages))
-            keep = duplicates.keep(decoded.rows, lanes_of(self.definition, decoded.rows))
-            offsets = decoded.rows.column("_offset").to_pylist()
-            kept[partition] = [o for o, k in zip(offsets, keep, strict=True) if k]
+            lanes = lanes_of(self.definition, decoded.rows)
+            keep = duplicates.keep(decoded.rows, lanes)
+            places = zip(decoded.rows.column("_offset").to_pylist(), lanes.tolist(), strict=True)
+            kept[partition] = [place for place, k in zip(places, keep, strict=True) if k]
             rejected[partition] = decoded.rejects.column("_offset").to_pylist()
         return kept, rejected
 
@@ -195,6 +201,7 @@ class Sidecar:
             definition=world.definition,
             log=self.log,
             look=world.log.look,
+            log_again=lambda: ScriptedLog(world.log),
             rows=TableWriter(world.rows_table(), "rows", self._writer_parts()),
             dead=TableWriter(world.dead_table(), "dead", self._writer_parts()),
             committer=committer,
@@ -204,6 +211,7 @@ class Sidecar:
             backoff=self._backoff,
             stop=self.stop,
             health=world.health,
+            pins=lambda: world.pin,
         )
 
     def _writer_parts(self) -> WriterParts:

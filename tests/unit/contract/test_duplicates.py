@@ -111,7 +111,7 @@ def restarted(
     next_offsets = {
         p: max((r.offset + 1 for r in seen if r.partition == p), default=0) for p in (0, 1)
     }
-    remembered = {p: before.remembered(p, n) for p, n in next_offsets.items()}
+    remembered = {p: before.remembered(p, (n,) * 3) for p, n in next_offsets.items()}
     lake = [
         row
         for row, was_kept in zip(seen, kept, strict=True)
@@ -122,7 +122,7 @@ def restarted(
     after.start(remembered)
     for i in range(0, len(lake), step):
         after.append(*batch(lake[i : i + step]))
-    assert {p: after.remembered(p, n) for p, n in next_offsets.items()} == remembered
+    assert {p: after.remembered(p, (n,) * 3) for p, n in next_offsets.items()} == remembered
     return after
 
 
@@ -181,7 +181,7 @@ def test_each_lane_and_partition_is_judged_on_its_own(
 def test_what_is_remembered_survives_the_marker(rows: list[Row], rule: tuple[int, int]) -> None:
     subject = filter_of(rule)
     subject.keep(*batch(rows))
-    remembered = {p: subject.remembered(p, 99) for p in (0, 1)}
+    remembered = {p: subject.remembered(p, (99,) * 3) for p in (0, 1)}
     marker = Marker("t", "id", 1, "c", {}, remembered, 0, 0, 0, 0, 0, "d")
 
     assert Marker.from_json(marker.to_json()).remembered == remembered
@@ -198,9 +198,9 @@ def test_a_window_that_remembers_nothing_starts_at_the_next_offset() -> None:
 
 
 def test_a_partition_that_was_never_seen_starts_at_the_next_offset() -> None:
-    remembered = filter_of((10, 10)).remembered(partition=5, next_offset=77)
+    remembered = filter_of((10, 10)).remembered(partition=5, next_offsets=(77, 77, 60))
 
-    assert remembered == (Remembered(77, CLOCK_START_US),) * len(LANES)
+    assert remembered == tuple(Remembered(n, CLOCK_START_US) for n in (77, 77, 60))
 
 
 @pytest.mark.parametrize(("later_us", "kept"), [(5, False), (6, True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import UnavailableError
+from contract.levels import Level
 from highwater.simulate.scheduler import SimulatedCrash
 from highwater.simulate.table import Fault
+from ingest.breaker import Pin
 from ingest.commit import FencedError
 from tests.support.failpoints import CrashAt, HeldWorker
 from tests.support.sidecar_world import POISON, SETTINGS, Sidecar, World, trade
@@ -60,6 +63,7 @@ actions: st.SearchStrategy[list[Action]] = st.lists(
         action("take_over"),
         action("redeliver", st.integers(1, 5)),
         action("broker", st.booleans()),
+        action("pin", st.one_of(st.none(), st.sampled_from(Level))),
     ),
     max_size=25,
 )
@@ -113,6 +117,9 @@ class History:
     def fault(self, dead: bool, fault: Fault) -> None:
         (self.world.dead if dead else self.world.rows).faults.append(fault)
 
+    def pin(self, level: Level | None) -> None:
+        self.world.pin = None if level is None else Pin(level, "a test", math.inf)
+
     def crash(self) -> None:
         self.restart(CrashAt())
 
@@ -135,6 +142,7 @@ class History:
         self.world.rows.faults.clear()
         self.world.dead.faults.clear()
         self.world.log.down = False
+        self.world.pin = None
         self.world.sidecar().begin().catch_up()
 
 
