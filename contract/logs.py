@@ -18,7 +18,10 @@ _FIELDS = "highwater_fields"
 
 
 def event(logger: logging.Logger, severity: int, name: str, /, **fields: object) -> None:
-    """One line with named values: as `name key=value …` for people, as keys of the JSON object."""
+    """One line with named values: as `name key=value …` for people, as keys of the JSON object.
+
+    None may be named as a key that every line has: `time`, `level`, `logger`, `message`, `trace`.
+    """
     values = {key: value for key, value in fields.items() if value != ""}
     text = " ".join(f"{key}={_plain(value)}" for key, value in values.items())
     logger.log(severity, "%s %s", name, text, extra={_FIELDS: {"event": name, **values}})
@@ -57,11 +60,11 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         line = {
+            **getattr(record, _FIELDS, {}),
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, _FIELDS, {}),
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)

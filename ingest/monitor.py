@@ -71,7 +71,7 @@ class Monitor:
             table=self._table, rows=report.rows, dead_letters=report.dead_letters,
             duplicates=report.duplicates, files=report.files, bytes=report.size_bytes,
             duration_ms=round(report.duration_s * 1000), lag=self._lag_messages(),
-            level=report.marker.level.name,
+            breaker=report.marker.level.name,
         )  # fmt: skip
 
     def paused(self) -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from contract.logs import CLIENT_LOGGER, JsonFormatter, Unrepeated, start_logging
+from contract.logs import CLIENT_LOGGER, JsonFormatter, Unrepeated, event, start_logging
 
 
 def _record(text: str, error: BaseException | None = None) -> logging.LogRecord:
@@ -61,6 +61,28 @@ def test_logging_starts_in_the_form_of_the_settings(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("{") == (form == "json")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_event_has_named_values_in_both_forms(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    before = (root.level, root.handlers[:])
+    try:
+        start_logging("info", form)
+        event(root, logging.INFO, "level", before="LIGHT", value=0.25, reason="two words", limit="")
+    finally:
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+
+    (line,) = capsys.readouterr().err.splitlines()
+    if form == "text":
+        assert line.endswith('INFO root level before=LIGHT value=0.25 reason="two words"')
+    else:
+        found = json.loads(line)
+        assert (found["event"], found["before"], found["value"]) == ("level", "LIGHT", 0.25)
+        assert (found["level"], "limit" in found) == ("info", False)
 
 
 def test_a_signal_writes_what_every_thread_is_doing() -> None:
