@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _POINTER = "select metadata_location from iceberg_tables where table_name = ?"
 _PERIOD_S = 0.05
 _FILE = "file://"
+NORMAL = "NORMAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Head:
     epoch: int = 0
     commit_id: str = ""
     progress: int = 0  # all next offsets together
+    spread: int = 0  # how far the lanes are apart, over all partitions
+    level: str = NORMAL  # of the breaker
 
 
 class CatalogReader:
@@ -77,8 +80,15 @@ class CatalogReader:
                 commit_id = marker.get("commit_id", "")
                 if commit_id and commit_id != self.head.commit_id:
                     self.commits += 1
-                progress = sum(sum(lanes) for lanes in marker.get("next", {}).values())
-                self.head = Head(snapshot_id, marker.get("epoch", 0), commit_id, progress)
+                following = marker.get("next", {}).values()
+                self.head = Head(
+                    snapshot_id,
+                    marker.get("epoch", 0),
+                    commit_id,
+                    sum(sum(lanes) for lanes in following),
+                    sum(max(lanes) - min(lanes) for lanes in following),
+                    marker.get("level", NORMAL),
+                )
 
     def _pointer(self) -> str:
         address = f"file:{self._database}?mode=ro"

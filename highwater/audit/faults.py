@@ -7,12 +7,19 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from contract.levels import Level
+from highwater.audit.catalog_reader import NORMAL
 from highwater.audit.field import DEADLINE_S, Field, UnprovenError
 from highwater.audit.readers import Connection, is_unavailable, rows_of
 from highwater.audit.script import HALT, KILL, LOSE, RESPONSE
+from highwater.audit.stack import TOPIC
+from ingest.breaker import Pin
+from ingest.pins import PinFile, pin_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from highwater.audit.catalog_reader import Head
 
 _BURST = 400  # messages
 _WARM_ROWS = 12_000  # enough to be sealed into a file
@@ -190,6 +197,28 @@ def poison(field: Field) -> None:
     field.wait(lambda: field.knowledge.log.dead_letters - before > _BURST // 4, "no poison came")
 
 
+def levels(field: Field) -> None:
+    """The breaker is forced up and down; what waited must be in the table again afterwards."""
+    pin = PinFile(pin_path(field.stack.data_dir, TOPIC))
+    try:
+        _pin(field, pin, field.rng.choice((Level.MODERATE, Level.SEVERE, Level.CRITICAL)))
+        field.wait(lambda: _head(field).spread > 0, "no lane waited")
+        for _ in range(field.rng.randrange(2, 5)):
+            _pin(field, pin, field.rng.choice(tuple(Level)))
+            field.sleep(field.some(0, 1.5))
+        if field.rng.random() < 0.5:
+            field.stack.sidecar.kill()
+            _next_sidecar(field)
+        _pin(field, pin, Level.NORMAL)
+        field.wait(
+            lambda: _is_level(_head(field)),
+            "the lanes did not come together again",
+        )
+    finally:
+        pin.remove()
+    field.answering()
+
+
 FAULTS: dict[str, Callable[[Field], None]] = {
     "kill-sidecar": kill_sidecar,
     "kill-before-write": kill_before_write,
@@ -209,7 +238,21 @@ FAULTS: dict[str, Callable[[Field], None]] = {
     "duplicates": duplicates,
     "late": late,
     "poison": poison,
+    "levels": levels,
 }
+
+
+def _pin(field: Field, pin: PinFile, level: Level) -> None:
+    pin.write(Pin(level, "the audit", field.clock.wall_s() + DEADLINE_S))
+
+
+def _is_level(head: Head) -> bool:
+    return bool(head.commit_id) and head.spread == 0 and head.level == NORMAL
+
+
+def _head(field: Field) -> Head:
+    field.catalog.refresh()
+    return field.catalog.head
 
 
 def _kill_at(field: Field, place: str) -> None:

@@ -32,6 +32,7 @@ KINDS = (
     "duplicates",
     "late",
     "poison",
+    "levels",
 )
 
 

@@ -22,6 +22,7 @@ _REMEMBERED = 1_024  # a duplicate repeats one of the messages before it, at mos
 _EXCHANGES = ("XNAS", "XNYS", "BINANCE", "KRAKEN")
 _NUMBER, _TIME = "%N", "%T"
 _CENT = Decimal("0.01")
+_LEAST = Decimal("1e-8")
 
 # One of each kind that the decoder must turn into a dead letter.
 POISON = (
@@ -113,6 +114,12 @@ def _templates(shape: Shape, rng: random.Random, prefix: int) -> list[tuple[byte
     return made
 
 
+def _quantity(price: Decimal, rng: random.Random) -> Decimal:
+    """For a notional from 1 to a million, every order of magnitude as often: it feeds all lanes."""
+    notional = Decimal(f"{10 ** rng.uniform(0, 6):.2f}")
+    return max(notional / price, _LEAST)
+
+
 def _template(symbol: str, price: Decimal, rng: random.Random, prefix: int) -> bytes:
     """A bytes format that takes number, number, time, number, time."""
     trade: dict[str, object] = {
@@ -123,7 +130,7 @@ def _template(symbol: str, price: Decimal, rng: random.Random, prefix: int) -> b
         "asset_class": "crypto",
         "timestamp": _TIME,
         "price": f"{price:.8f}",
-        "quantity": f"{Decimal(rng.randrange(1, 5_000_000)) / 10_000:.8f}",
+        "quantity": f"{_quantity(price, rng):.8f}",
         "currency": "USDT",
         "side": rng.choice(("BUY", "SELL")),
         "trade_conditions": [],

@@ -68,7 +68,7 @@ def test_the_trades_are_built_in() -> None:
     assert not trades.payload_schema.field("price").nullable
     assert trades.payload_schema.field("vendor_data").nullable
     assert tuple(trades.stored_schema.names[-3:]) == PROVENANCE
-    assert [rule.lane for rule in trades.lane_rules] == [Lane.HIGH, Lane.LOW]
+    assert [rule.lane for rule in trades.lane_rules] == [Lane.LOW, Lane.HIGH, Lane.LOW]
     assert trades.layout.bloom == ("message_id",)
 
 
