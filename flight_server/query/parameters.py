@@ -4,6 +4,9 @@ The engine has no call that tells them as Arrow types, so they are read from its
 the plan, in which quotes inside texts are escaped. The optimized plan shows subqueries as joins,
 and what the engine would cast a placeholder to. Where neither tells (a bare `SELECT $1`) it is
 text, which every client can bind and the engine casts.
+
+Times have milliseconds, whatever their column has: the JDBC driver (18.3.0) writes the number of
+milliseconds into a vector of any unit. Clients that bind values of their own type lose nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ _CAST = re.compile(
     r'field: Field \{ name: "(?:[^"\\]|\\.)*", data_type: ([^{}]*?), nullable'
 )
 _COUNT = re.compile(r'(?:skip|fetch): Some\(Placeholder\(Placeholder \{ id: "(\$\w+)"')
-_TIMESTAMP = re.compile(r'Timestamp\((\w+), (?:None|Some\("([^"]*)"\))\)')
+_TIMESTAMP = re.compile(r'Timestamp\(\w+, (?:None|Some\("([^"]*)"\))\)')
+_TIME = re.compile(r"Time(?:32|64)\(\w+\)")
 _DECIMAL = re.compile(r"Decimal128\((\d+), (\d+)\)")
 
-_UNITS = {"Second": "s", "Millisecond": "ms", "Microsecond": "us", "Nanosecond": "ns"}
 _SIMPLE = {
     "Boolean": pa.bool_(),
     "Int8": pa.int8(),
@@ -62,7 +65,9 @@ def parameter_schema(sql: str, *plan_texts: str) -> pa.Schema:
 
 def _arrow_type(text: str) -> pa.DataType:
     if found := _TIMESTAMP.fullmatch(text):
-        return pa.timestamp(_UNITS[found[1]], tz=found[2])
+        return pa.timestamp("ms", tz=found[1])
+    if _TIME.fullmatch(text):
+        return pa.time32("ms")
     if found := _DECIMAL.fullmatch(text):
         return pa.decimal128(int(found[1]), int(found[2]))
     return _SIMPLE.get(text, pa.string())

@@ -62,8 +62,13 @@ def java_version(java: str) -> int:
     return int(major[1]) if major else 0
 
 
-def ensure_jars(jars_dir: Path, progress: Callable[[str], None]) -> Path:
-    """`jars_dir` holding Kafka's jars; resolved by Maven if it is not there yet.
+def ensure_jars(
+    jars_dir: Path,
+    progress: Callable[[str], None],
+    pom: Path = _POM,
+    what: str = "Kafka's jars",
+) -> Path:
+    """`jars_dir` holding the jars that `pom` depends on; resolved by Maven if it is not there yet.
 
     The jars appear under their name in one rename, so an interrupted download leaves nothing half.
     Raises OperatorError without Maven, or with Maven's own words.
@@ -73,12 +78,12 @@ def ensure_jars(jars_dir: Path, progress: Callable[[str], None]) -> Path:
         return jars_dir
     maven = shutil.which("mvn")
     if not maven:
-        raise OperatorError("Kafka's jars are resolved by Maven and there is no mvn: install Maven")
-    progress("resolving Apache Kafka's jars with Maven (once)")
+        raise OperatorError(f"{what} are resolved by Maven and there is no mvn: install Maven")
+    progress(f"resolving {what} with Maven (once)")
     jars_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=jars_dir.parent, prefix="jars.") as scratch:
         fresh = Path(scratch) / "jars"
-        _copy_dependencies(maven, fresh)
+        _copy_dependencies(maven, pom, what, fresh)
         try:
             fresh.rename(jars_dir)
         except OSError:
@@ -87,8 +92,8 @@ def ensure_jars(jars_dir: Path, progress: Callable[[str], None]) -> Path:
     return jars_dir
 
 
-def _copy_dependencies(maven: str, target: Path) -> None:
-    command = [maven, "-B", "-q", "-C", "-f", str(_POM), "dependency:copy-dependencies"]
+def _copy_dependencies(maven: str, pom: Path, what: str, target: Path) -> None:
+    command = [maven, "-B", "-q", "-C", "-f", str(pom), "dependency:copy-dependencies"]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={target.absolute()}"]
     try:
         done = subprocess.run(  # noqa: S603 - fixed arguments
@@ -99,4 +104,4 @@ def _copy_dependencies(maven: str, target: Path) -> None:
     if done.returncode or not target.is_dir():
         said = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
         reason = said[0].removeprefix("[ERROR] ") if said else f"exit code {done.returncode}"
-        raise OperatorError(f"Maven could not resolve Kafka's jars: {reason}")
+        raise OperatorError(f"Maven could not resolve {what}: {reason}")

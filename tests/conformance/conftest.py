@@ -8,6 +8,7 @@ import pytest
 from pyarrow import flight
 
 from tests.support.flight_fixture import SmallEngine, connected, sample_engine, serving
+from tests.support.joint import Joint, make_joint, sample_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,18 @@ def engine() -> SmallEngine:
 def server(engine: SmallEngine) -> Iterator[Any]:
     with serving(engine) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joint]:
+    """The real engine over 200 messages, of which 100 are committed."""
+    made = make_joint(tmp_path_factory.mktemp("joint"))
+    messages = sample_messages()[:200]
+    made.follow(messages, 0)
+    made.commit(messages[:100], 0)
+    made.refresh()
+    yield made
+    made.catalog.close()
 
 
 @pytest.fixture

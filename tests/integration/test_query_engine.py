@@ -309,7 +309,7 @@ def test_parameters_are_typed_and_bound(seam: Joint) -> None:
         [
             ("$1", pa.string()),
             ("$2", pa.decimal128(18, 8)),
-            ("$3", pa.timestamp("us", tz="UTC")),
+            ("$3", pa.timestamp("ms", tz="UTC")),
         ]
     )
     assert [r for b in plan.stream() for r in b.to_pylist()] == [{"n": 2_001}]
@@ -324,8 +324,9 @@ def test_parameters_are_typed_and_bound(seam: Joint) -> None:
             [pa.decimal128(18, 8)],
         ),
         ("SELECT $1::date", [pa.date32()]),
+        ("SELECT $1::time, $2::timestamp", [pa.time32("ms"), pa.timestamp("ms")]),
         ("SELECT * FROM trades LIMIT $2 OFFSET $1", [pa.int64(), pa.int64()]),
-        ("SELECT * FROM trades WHERE timestamp > now() - $1", [pa.timestamp("ns")]),
+        ("SELECT * FROM trades WHERE timestamp > now() - $1", [pa.timestamp("ms")]),
         ("SELECT $1", [pa.string()]),
     ],
 )
