@@ -1,5 +1,8 @@
 """`?` placeholders become `$1`, `$2`, …: the form that the engine can bind.
 
+Likewise the functions that tools call with and without parentheses get the form that the engine
+reads: `current_schema()`, but `current_user`.
+
 The scanner knows what a `?` can hide in: strings, E-strings with backslashes, quoted identifiers,
 line comments, nested block comments and dollar strings. Anything it does not know, and anything
 unterminated, goes through unchanged, for the engine's parser to judge.
@@ -15,6 +18,13 @@ from contract.errors import RequestError
 _NEXT = re.compile(r"""'|"|`|--|/\*|\?|\$|[A-Za-z_\u0080-\U0010ffff][\w$]*|\d[\w$]*""")
 _DOLLAR = re.compile(r"\$(\w*)(\$?)")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+_BARE = frozenset({"current_user", "session_user", "current_catalog"})
+_CALLED = frozenset({"current_schema", "current_database"})
+_MAYBE = re.compile(r"current_|session_user", re.IGNORECASE)
+_CALL = re.compile(r"\s*\(")
+_EMPTY_MAYBE = re.compile(r"current_|session_user", re.IGNORECASE)
+_CALL = re.compile(r"\s*\(\s*\)")
+_NAMING = re.compile(r"(?:\.|\bas)\s*$", re.IGNORECASE)
 _ESCAPED = re.compile(r"(?:[^'\\]|\\.|'')*+'", re.DOTALL)
 
 
@@ -28,7 +38,8 @@ class Statement:
 
 def rewrite(sql: str) -> Statement:
     """Number the `?` of `sql` from left to right; RequestError when `?` and `$n` are mixed."""
-    marks, dollars = _scan(sql)
+    sql = _with_calls(sql)
+    marks, dollars, _ = _scan(sql)
     if marks and dollars:
         raise RequestError("a statement uses either ? or $1 as placeholders, not both")
     pieces: list[str] = []
@@ -43,6 +54,25 @@ def rewrite(sql: str) -> Statement:
     return Statement("".join(pieces), bool(marks or dollars))
 
 
+def _with_calls(sql: str) -> str:
+    if not _MAYBE.search(sql):
+        return sql
+    pieces: list[str] = []
+    done = 0
+    for start, at in _scan(sql)[2]:
+        if _NAMING.search(sql, max(0, start - 32), start):
+            continue  # a name that somebody else gave
+        is_bare = sql[start:at].lower() in _BARE
+        empty = _EMPTY_CALL.match(sql, at)
+        if is_bare and empty:
+            pieces.append(sql[done:at])
+            done = empty.end()
+        elif not is_bare and not _CALL.match(sql, at):
+            pieces += (sql[done:at], "()")
+            done = at
+    return "".join((*pieces, sql[done:]))
+
+
 def names(sql: str) -> list[str]:
     """The `$name` placeholders of `sql`, as often as they stand in it."""
     return _scan(sql)[1]
@@ -52,10 +82,11 @@ def _is_word(character: str) -> bool:
     return character.isalnum() or character in "_$"
 
 
-def _scan(sql: str) -> tuple[list[int], list[str]]:
-    """Positions of every placeholder `?`, and every `$name` placeholder."""
+def _scan(sql: str) -> tuple[list[int], list[str], list[tuple[int, int]]]:
+    """Positions of every placeholder `?`, every `$name` placeholder, and where functions stand."""
     marks: list[int] = []
     dollars: list[str] = []
+    functions: list[tuple[int, int]] = []
     at = 0
     while found := _NEXT.search(sql, at):
         mark, at = found.group(), found.end()
@@ -70,8 +101,10 @@ def _scan(sql: str) -> tuple[list[int], list[str]]:
             escaped = _ESCAPED.match(sql, at + 1)
             at = escaped.end() if escaped else len(sql)
         else:
+            if mark.lower() in _BARE | _CALLED:
+                functions.append((found.start(), at))
             at = _skip(sql, mark, at)
-    return marks, dollars
+    return marks, dollars, functions
 
 
 def _skip(sql: str, mark: str, at: int) -> int:

@@ -22,6 +22,7 @@ from flight_server.options import TIMESTAMPS, UTC
 from flight_server.ports import Asker, TableInfo
 from flight_server.query.failures import from_engine
 from flight_server.query.filter_memory import FilterMemory
+from flight_server.query.functions import names_user
 from flight_server.query.normalize import conform, normalized, without_zones
 from flight_server.query.parameters import parameter_schema
 from flight_server.query.pin import Pin, Pinning, open_bytes
@@ -32,7 +33,7 @@ from flight_server.query.scope import Scopes
 from flight_server.query.session import CATALOG, PUBLIC, SYSTEM
 from flight_server.query.statement import Reader, Shapes, Sources, Statement
 from flight_server.query.system import SYSTEM_TABLES
-from flight_server.security.identity import EVERYBODY
+from flight_server.security.identity import ANONYMOUS, EVERYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -201,7 +202,9 @@ class Engine:
 
     def _sql(self, sql: str, values: Mapping[str, pa.Scalar], statement: Statement) -> DataFrame:
         try:
-            with self._session.planning(statement, statement.reader.asker.options) as ctx:
+            asker = statement.reader.asker
+            user = asker.identity.principal if names_user(sql) else ANONYMOUS
+            with self._session.planning(statement, asker.options, user) as ctx:
                 return ctx.sql(sql, options=_READ_ONLY, param_values=dict(values) or None)
         except Exception as error:
             raise (statement.refusal or from_engine(error)) from error

@@ -21,7 +21,10 @@ from datafusion.catalog import Catalog, SchemaProvider, Table
 
 from flight_server.lake.scan import with_scan_settings
 from flight_server.options import CATALOG_NAME, DEFAULTS, SCHEMA, SCHEMA_NAMES, TIME_ZONE
+from flight_server.protocol.limits import Product
+from flight_server.query.functions import functions
 from flight_server.query.information import INFORMATION, Information
+from flight_server.security.identity import ANONYMOUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 CATALOG = CATALOG_NAME
 PUBLIC, SYSTEM, _ = SCHEMA_NAMES
 
+_VERSION = f"{Product.name} {Product.version}"
 _BATCH_ROWS = 8_192
 _CACHES = {"metadata_cache_limit": "1G", "file_statistics_cache_limit": "256M"}
 # Of each context that is not the default one: making one costs 0.1 ms, and cold caches.
@@ -58,10 +62,11 @@ class _Settings:
 
     schema: str = PUBLIC
     time_zone: str | None = None
+    user: str = ANONYMOUS
 
     @classmethod
-    def of(cls, options: SessionOptions) -> _Settings:
-        return cls(options[SCHEMA], options[TIME_ZONE])
+    def of(cls, options: SessionOptions, user: str) -> _Settings:
+        return cls(options[SCHEMA], options[TIME_ZONE], user)
 
 
 class Session:
@@ -88,10 +93,13 @@ class Session:
 
     @contextmanager
     def planning(
-        self, tables: Tables, options: SessionOptions = DEFAULTS
+        self, tables: Tables, options: SessionOptions = DEFAULTS, user: str = ANONYMOUS
     ) -> Iterator[SessionContext]:
-        """Names mean what `tables` says, on this thread, until the block ends."""
-        ctx = self._for(_Settings.of(options))
+        """Names mean what `tables` says, on this thread, until the block ends.
+
+        `user`: what `current_user` is, for statements that name it.
+        """
+        ctx = self._for(_Settings.of(options, user))
         self._planning.tables = tables
         try:
             yield ctx
@@ -126,6 +134,8 @@ class Session:
         ctx = SessionContext(with_scan_settings(config), self._runtime)
         for name, limit in caches.items():
             ctx.sql(f"SET datafusion.runtime.{name} = '{limit}'").collect()
+        for function in functions(_VERSION, settings.schema, settings.user):
+            ctx.register_udf(function)
         return ctx
 
     def _register(self, ctx: SessionContext, schemas: Sequence[str]) -> Catalog:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from contract.errors import RequestError
 from flight_server.options import DEFAULTS
 from flight_server.ports import Asker
 from flight_server.protocol import commands
+from flight_server.protocol.placeholders import rewrite
 from flight_server.query import session
+from flight_server.security.identity import Identity
 from tests.support.flight_fixture import connected, serving
 from tests.support.joint import Joint, make_joint, sample_messages
 
@@ -74,6 +77,30 @@ def test_unqualified_names_are_of_the_schema(joint: Joint) -> None:
     )
     with pytest.raises(RequestError, match="trades"):
         ask(joint, "SELECT * FROM trades", {"schema": "system"})
+
+
+def test_tools_find_out_where_they_are(joint: Joint) -> None:
+    sql = rewrite(
+        "SELECT current_schema() AS a, current_schema AS b, current_catalog AS c, "
+        "current_database() AS d, version() AS e, count(*) AS n FROM public.trades"
+    ).sql
+
+    (here,) = ask(joint, sql, {}).to_pylist()
+    (there,) = ask(joint, sql, {"schema": "system"}).to_pylist()
+
+    assert [here[name] for name in "abcd"] == ["public", "public", "highwater", "highwater"]
+    assert [there[name] for name in "abcd"] == ["system", "system", "highwater", "highwater"]
+    assert re.fullmatch(r"Highwater [\d.]+ \(DataFusion [\d.]+\)", here["e"])
+    assert here["n"] == there["n"] == 100
+
+
+@pytest.mark.parametrize("form", ["current_user", "CURRENT_USER()", "session_user"])
+def test_a_user_is_told_its_own_name(joint: Joint, form: str) -> None:
+    sql = rewrite(f"SELECT count(*) AS n FROM trades WHERE 'tom' = {form}").sql
+
+    for name, rows in (("tom", 100), ("sue", 0)):
+        plan = joint.engine.plan(sql, None, Asker(Identity(name, tables=None)))
+        assert [batch["n"].to_pylist() for batch in plan.stream()] == [[rows]]
 
 
 def test_one_session_changes_nothing_for_others(joint: Joint) -> None:

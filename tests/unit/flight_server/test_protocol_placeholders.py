@@ -86,3 +86,27 @@ def test_a_megabyte_of_anything_is_scanned_in_linear_time(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
 
     assert rewrite(text).sql == text
+
+
+@pytest.mark.parametrize(
+    ("sql", "wanted"),
+    [
+        ("select current_schema", "select current_schema()"),
+        (
+            "select CURRENT_CATALOG(), current_database",
+            "select CURRENT_CATALOG, current_database()",
+        ),
+        (
+            "select current_schema(), current_schema ( )",
+            "select current_schema(), current_schema ( )",
+        ),
+        ("select current_user( ) || current_user", "select current_user || current_user"),
+        ("select 'current_schema' as current_schema", "select 'current_schema' as current_schema"),
+        ("select t.current_schema -- current_schema", "select t.current_schema -- current_schema"),
+        ('select "current_schema" from t', 'select "current_schema" from t'),
+    ],
+)
+def test_functions_of_standard_sql_get_the_parentheses_that_the_engine_wants(
+    sql: str, wanted: str
+) -> None:
+    assert rewrite(sql).sql == wanted
