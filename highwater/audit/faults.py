@@ -25,6 +25,8 @@ _BURST = 400  # messages
 _WARM_ROWS = 12_000  # enough to be sealed into a file
 _SEAL_S = 40.0
 _TAKE_OVER_S = 15.0
+_COMPACTING = ("writing", "before_commit", "after_commit")
+_COMPACTION_S = 120.0  # it needs some files
 _FENCED, _OPERATOR = 3, 2  # exit codes of the sidecar
 _SEALED = "select coalesce(sum(rows), 0) from system.tail_chunks where sealed"
 
@@ -49,6 +51,18 @@ def kill_before_commit(field: Field) -> None:
 def kill_after_commit(field: Field) -> None:
     """SIGKILL after the commit, before anything in the process knows."""
     _kill_at(field, RESPONSE)
+
+
+def kill_in_compaction(field: Field) -> None:
+    """SIGKILL while the sidecar puts files together; what is left over must go away."""
+    sidecar = field.stack.sidecar
+    field.stack.script.order(f"compaction.{field.rng.choice(_COMPACTING)}", KILL)
+    field.wait(lambda: sidecar.exit_code() is not None, "no compaction came", _COMPACTION_S)
+    if sidecar.exit_code() != -signal.SIGKILL:
+        raise UnprovenError(f"the sidecar ended with {sidecar.exit_code()}: {sidecar.last_words()}")
+    left = field.tool.orphans()
+    _next_sidecar(field)
+    field.wait(lambda: not any(path.exists() for path in left), "its files were not removed")
 
 
 def zombie(field: Field) -> None:
@@ -224,6 +238,7 @@ FAULTS: dict[str, Callable[[Field], None]] = {
     "kill-before-write": kill_before_write,
     "kill-before-commit": kill_before_commit,
     "kill-after-commit": kill_after_commit,
+    "kill-in-compaction": kill_in_compaction,
     "zombie": zombie,
     "kill-server": kill_server,
     "kill-server-warm": kill_server_warm,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pyiceberg.exceptions import CommitFailedException, ValidationException
 from sqlalchemy.exc import OperationalError
 
 from contract.definition import load_definition
-from contract.marker import MARKER_KEY
+from contract.marker import MAINTENANCE_KEY, MARKER_KEY
 from highwater.audit.lineage import (
     FOREIGN_KEY,
     FOREIGN_PARTITION,
@@ -27,7 +28,6 @@ from ingest.parquet_writer import Target, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from random import Random
 
     from pyiceberg.table import Table
@@ -40,7 +40,7 @@ _ATTEMPTS = 30
 _WAIT_S = 0.1
 _ROWS_MAX = 50
 _BACK_COMMITS = (2, 5)
-_LOST = (CommitFailedException, ValidationException, OperationalError)
+_LOST = (CommitFailedException, OperationalError)
 T = TypeVar("T")
 
 
@@ -90,25 +90,48 @@ class ForeignTool:
     def compact(self) -> int:
         """Make one file per day of all files; the snapshot."""
         with self._table() as load:
+            for _ in range(_ATTEMPTS):
+                try:
+                    return self._compact(load)
+                except ValidationException:  # the sidecar has put some of them together itself
+                    self.clock.sleep(_WAIT_S)
+        raise NoSuccessError("the sidecar's compactions were faster in every attempt")
+
+    def _compact(self, load: Callable[[], Table]) -> int:
+        table = load()
+        replaced = [task.file for task in table.scan().plan_files()]
+        rows = table.scan().to_arrow()
+        target = Target(table, rows_shape(_TRADES))
+        self._number += 1
+        files = write_files(rows, target, f"compacted-{self._number}")
+
+        def attempt() -> int:
+            transaction = load().transaction()
+            overwrite = transaction.update_snapshot().overwrite()
+            for file in replaced:
+                overwrite.delete_data_file(file)
+            for file in files:
+                overwrite.append_data_file(file)
+            overwrite.commit()
+            transaction.commit_transaction()
+            return int(overwrite.snapshot_id)
+
+        return self._insist(attempt)
+
+    def orphans(self) -> set[Path]:
+        """Data files in the table's directory that no known snapshot names."""
+        with self._table() as load:
             table = load()
-            replaced = [task.file for task in table.scan().plan_files()]
-            rows = table.scan().to_arrow()
-            target = Target(table, rows_shape(_TRADES))
-            self._number += 1
-            files = write_files(rows, target, f"compacted-{self._number}")
-
-            def attempt() -> int:
-                transaction = load().transaction()
-                overwrite = transaction.update_snapshot().overwrite()
-                for file in replaced:
-                    overwrite.delete_data_file(file)
-                for file in files:
-                    overwrite.append_data_file(file)
-                overwrite.commit()
-                transaction.commit_transaction()
-                return int(overwrite.snapshot_id)
-
-            return self._insist(attempt)
+            manifests = {
+                m.manifest_path: m for s in table.snapshots() for m in s.manifests(table.io)
+            }
+            named = {
+                entry.data_file.file_path.removeprefix("file://")
+                for manifest in manifests.values()
+                for entry in manifest.fetch_manifest_entry(table.io)
+            }
+            directory = Path(table.location().removeprefix("file://")) / "data"
+        return {path for path in directory.rglob("*.parquet") if str(path) not in named}
 
     def files(self) -> int:
         """How many data files the table has."""
@@ -202,11 +225,11 @@ class ForeignTool:
 
 
 def _marked(table: Table) -> Iterator[int]:
-    """The newest snapshot's ancestors that have a marker of their own, newest first."""
+    """The newest snapshot's ancestors that are flushes of a sidecar, newest first."""
     snapshot = table.current_snapshot()
     while snapshot is not None:
-        summary = snapshot.summary
-        if summary is not None and MARKER_KEY in summary.additional_properties:
+        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        if MARKER_KEY in summary and MAINTENANCE_KEY not in summary:
             yield snapshot.snapshot_id
         parent = snapshot.parent_snapshot_id
         snapshot = table.snapshot_by_id(parent) if parent is not None else None

@@ -18,6 +18,7 @@ KINDS = (
     "kill-before-write",
     "kill-before-commit",
     "kill-after-commit",
+    "kill-in-compaction",
     "zombie",
     "kill-server",
     "kill-server-warm",

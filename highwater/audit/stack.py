@@ -23,6 +23,15 @@ PARTITIONS = 4
 SYMBOLS = 60
 _HEAP_MB = 384
 _SHARES = ("--late-share", "0.001", "--duplicate-share", "0.01", "--poison-share", "0.002")
+# Much more often than anybody would: files are put together and removed all the time.
+_MAINTAINED = (
+    "--maintenance-interval-s=1",
+    "--orphan-interval-s=2",
+    "--orphan-grace-s=10",
+    "--compact-within-s=10",
+    "--expire-every-commits=10",
+    "--keep-snapshots=10",
+)
 _PATIENT = ("--delivery-timeout-s", "3600", "--flush-timeout-s", "60")
 
 
@@ -89,6 +98,7 @@ class Stack:
         orders = self.folder / f"orders-{self._sidecars}"
         self.script = Script(orders)
         flags = [f"--flush-interval-s={self._settings.flush_interval_s:g}", "--retry-max-s=1"]
+        flags += _MAINTAINED
         argv = [*self._commands.sidecar, str(orders), *self._shared(), *flags]
         if "sidecar" in self._started:
             self._started[f"sidecar-{self._sidecars - 1}"] = self._started["sidecar"]

@@ -6,7 +6,7 @@ Two things can need a file that no known snapshot names:
   that began before the present head was made cannot land any more. Manifests and compacted files
   are committed within `commit_within_s` or never: those from longer before the head are safe. A
   flush is tried for as long as it takes, so its file is kept until the marker has passed one of
-  its rows: then no sidecar may commit it. Of other files nobody knows: they have three days.
+  its rows: then no sidecar may commit it. What other tools do nobody knows: three days for theirs.
 - *A reader* that has pinned a snapshot which was forgotten since. Files are removed when they were
   known to be unneeded for the time of grace. When that began stands in a ledger beside the table.
 """
@@ -78,12 +78,11 @@ class Rules:
             return False
         if file.kind is not Kind.DATA:
             return True
-        if lowest is None and file.is_ours:
+        if not file.is_ours or lowest == {}:
+            return self.now_s - file.modified_s >= STRANGER_S
+        if lowest is None:
             return True  # never complete, so nobody can have it to commit
-        known = {p: o for p, o in (lowest or {}).items() if p in self.next}
-        if known or (lowest and file.is_ours):  # a partition may be new
-            return any(offset < min(self.next[p]) for p, offset in known.items())
-        return self.now_s - file.modified_s >= STRANGER_S
+        return any(o < min(self.next[p]) for p, o in lowest.items() if p in self.next)
 
 
 @dataclass(frozen=True, slots=True)
