@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 from contract.levels import Level
 from highwater.audit.catalog_reader import NORMAL
 from highwater.audit.field import DEADLINE_S, Field, UnprovenError
+from highwater.audit.kills import (
+    kill_after_commit,
+    kill_before_commit,
+    kill_before_write,
+    kill_in_compaction,
+    kill_sidecar,
+    next_sidecar,
+)
 from highwater.audit.readers import Connection, is_unavailable, rows_of
-from highwater.audit.script import HALT, KILL, LOSE, RESPONSE
+from highwater.audit.script import HALT, LOSE, RESPONSE
 from highwater.audit.stack import TOPIC
 from ingest.breaker import Pin
 from ingest.pins import PinFile, pin_path
@@ -25,44 +33,8 @@ _BURST = 400  # messages
 _WARM_ROWS = 12_000  # enough to be sealed into a file
 _SEAL_S = 40.0
 _TAKE_OVER_S = 15.0
-_COMPACTING = ("writing", "before_commit", "after_commit")
-_COMPACTION_S = 120.0  # it needs some files
 _FENCED, _OPERATOR = 3, 2  # exit codes of the sidecar
 _SEALED = "select coalesce(sum(rows), 0) from system.tail_chunks where sealed"
-
-
-def kill_sidecar(field: Field) -> None:
-    """SIGKILL at any moment."""
-    field.sleep(field.some(0, 1))
-    field.stack.sidecar.kill()
-    _next_sidecar(field)
-
-
-def kill_before_write(field: Field) -> None:
-    """SIGKILL with rows in memory and no file."""
-    _kill_at(field, "rows.before_write")
-
-
-def kill_before_commit(field: Field) -> None:
-    """SIGKILL between the files and their commit."""
-    _kill_at(field, "rows.before_commit")
-
-
-def kill_after_commit(field: Field) -> None:
-    """SIGKILL after the commit, before anything in the process knows."""
-    _kill_at(field, RESPONSE)
-
-
-def kill_in_compaction(field: Field) -> None:
-    """SIGKILL while the sidecar puts files together; what is left over must go away."""
-    sidecar = field.stack.sidecar
-    field.stack.script.order(f"compaction.{field.rng.choice(_COMPACTING)}", KILL)
-    field.wait(lambda: sidecar.exit_code() is not None, "no compaction came", _COMPACTION_S)
-    if sidecar.exit_code() != -signal.SIGKILL:
-        raise UnprovenError(f"the sidecar ended with {sidecar.exit_code()}: {sidecar.last_words()}")
-    left = field.tool.orphans()
-    _next_sidecar(field)
-    field.wait(lambda: not any(path.exists() for path in left), "its files were not removed")
 
 
 def zombie(field: Field) -> None:
@@ -186,7 +158,7 @@ def rollback(field: Field) -> None:
     field.wait(lambda: old.exit_code() is not None, "the sidecar went on over a rolled-back table")
     if old.exit_code() != _OPERATOR:
         raise UnprovenError(f"the sidecar ended with {old.exit_code()}: {old.last_words()}")
-    _next_sidecar(field)
+    next_sidecar(field)
     field.answering()
 
 
@@ -222,7 +194,7 @@ def levels(field: Field) -> None:
             field.sleep(field.some(0, 1.5))
         if field.rng.random() < 0.5:
             field.stack.sidecar.kill()
-            _next_sidecar(field)
+            next_sidecar(field)
         _pin(field, pin, Level.NORMAL)
         field.wait(
             lambda: _is_level(_head(field)),
@@ -268,20 +240,6 @@ def _is_level(head: Head) -> bool:
 def _head(field: Field) -> Head:
     field.catalog.refresh()
     return field.catalog.head
-
-
-def _kill_at(field: Field, place: str) -> None:
-    sidecar = field.stack.sidecar
-    field.stack.script.order(place, KILL)
-    field.wait(lambda: sidecar.exit_code() is not None, f"the sidecar did not come to {place}")
-    if sidecar.exit_code() != -signal.SIGKILL:
-        raise UnprovenError(f"the sidecar ended with {sidecar.exit_code()}: {sidecar.last_words()}")
-    _next_sidecar(field)
-
-
-def _next_sidecar(field: Field) -> None:
-    field.stack.start_sidecar()
-    field.committing()
 
 
 def _start_broker(field: Field) -> None:
