@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,7 @@ ROWS_MAX = 65_536  # beyond, rows of others are not told apart
 FILES_MAX = 256  # that may hold some; each is read once
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ForeignRows:
     """Their places in the table; integers of shape (rows,), in order."""
 
@@ -42,8 +43,9 @@ class ForeignRows:
     offsets: NDArray[np.int64]
     timestamps_us: NDArray[np.int64]
 
-    def all(self) -> Others:
-        """All of them, as a receipt has it."""
+    @cached_property
+    def everything(self) -> Others:
+        """All of them, as every receipt over this snapshot has it."""
         if not len(self.partitions):
             return NO_OTHERS
         found = np.unique(self.partitions).tolist()

@@ -80,7 +80,7 @@ def _others(view: LakeView) -> dict[str, Any] | None:
     if view.asked is not None:
         others = view.asked.others
     else:
-        others = None if foreign is None else foreign.all()
+        others = None if foreign is None else foreign.everything
     if others is None:
         return None
     following = {str(p): o for p, o in sorted(others.next.items())}
