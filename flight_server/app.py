@@ -18,6 +18,7 @@ from flight_server.catalog import open_catalog
 from flight_server.lake.verify import LocalFileCheck
 from flight_server.live_table import RunningTable
 from flight_server.memory import give_back
+from flight_server.metrics import MeasuredEngine, Metrics
 from flight_server.protocol.limits import ProtocolLimits
 from flight_server.query.engine import Engine
 from flight_server.query.live import LiveTable
@@ -84,9 +85,12 @@ class Server:
         engine = self._engine = Engine(
             session, frames, self._view, System(session.ctx, settings), check, clock
         )
-        self._health = HealthServer(settings.health_port, health_routes(self._document), clock)
+        metrics = Metrics(self._document)
+        routes = {**health_routes(self._document), "/metrics": metrics.reply}
+        self._health = HealthServer(settings.health_port, routes, clock)
         self._host, self._tls = settings.host, tls
-        self._flight = self._listen(settings, engine, clock, new_id, callers, tls)
+        measured = MeasuredEngine(engine, metrics, clock)
+        self._flight = self._listen(settings, measured, clock, new_id, callers, tls)
         self._stopped = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="tick", daemon=True)
 
@@ -133,7 +137,7 @@ class Server:
     @staticmethod
     def _listen(
         settings: ServeSettings,
-        engine: Engine,
+        engine: MeasuredEngine,
         clock: Clock,
         new_id: Callable[[], bytes],
         callers: Callers,

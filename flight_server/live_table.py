@@ -127,6 +127,7 @@ class RunningTable:
                 "lag_s": round(view.lag_s, 3),
                 "tail_rows": sum(batch.num_rows for batch in view.tail),
                 "tail_bytes": self._files.byte_count,
+                "tail_chunks": sum(len(held.chunks) for held in view.held),
             }
         )
 

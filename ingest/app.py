@@ -25,6 +25,7 @@ from ingest.iceberg_schema import dead_shape, rows_shape
 from ingest.iceberg_table import IcebergTable, open_catalog
 from ingest.kafka_log import open_log
 from ingest.maintenance.assembly import a_scheduler
+from ingest.metrics import Metrics
 from ingest.pins import PinFile, pin_path
 from ingest.pipeline import Parts, Pipeline
 from ingest.ports import Failpoint, IdFactory, no_failpoint
@@ -81,9 +82,9 @@ class Sidecar:
         self._conditions = Conditions("ingest", BLOCKING, environment.clock)
         for definition in self._definitions:
             self._health(definition).set(Code.STARTING, "catalog and broker are being asked")
-        self._server = HealthServer(
-            settings.health_port, health_routes(self._conditions.document), environment.clock
-        )
+        self._metrics = Metrics()
+        routes = {**health_routes(self._conditions.document), "/metrics": self._metrics.reply}
+        self._server = HealthServer(settings.health_port, routes, environment.clock)
 
     def run(self) -> int:
         """Run all tables; the exit code. A table that fails stops the others, in order."""
@@ -166,6 +167,7 @@ class Sidecar:
                         pins=PinFile(pin_path(settings.data_dir, definition.name)),
                         on_level=levels.append,
                         rss_bytes=rss_bytes,
+                        metrics=self._metrics,
                     ),
                     settings,
                 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contract.levels import Level
     from ingest.flush import FlushReport
     from ingest.intake import Intake
+    from ingest.metrics import TableMetrics
     from ingest.ports import IngestLog
 
 _LOG = logging.getLogger(__name__)
@@ -34,9 +35,11 @@ class Monitor:
         log: IngestLog,
         health: Health,
         clock: Clock,
+        metrics: TableMetrics,
         figures: Callable[[], Mapping[str, Figure]] = dict,
     ) -> None:
         """`figures`: further ones to show."""
+        self._metrics = metrics
         self._table = table
         self._log = log
         self._health = health
@@ -64,6 +67,7 @@ class Monitor:
     def committed(self, report: FlushReport) -> None:
         """A flush is in the table."""
         self._committed = {p: max(by_lane) for p, by_lane in report.marker.next.items()}
+        self._metrics.committed(report, self._clock.wall_s())
         now = datetime.fromtimestamp(self._clock.wall_s(), UTC)
         self._committed_at = now.isoformat(timespec="milliseconds")
         event(
@@ -106,12 +110,14 @@ class Monitor:
         if now_s - self._shown_s < _SHOW_AGAIN_S:
             return
         self._shown_s = now_s
+        rows, size_bytes = held[0] + intake.buffer.rows, held[1] + intake.buffer.size_bytes
+        self._metrics.show(intake.admission, rows, size_bytes)
         self._health.show(
             {
                 "lag_messages": self._lag_messages(),
                 "last_commit_at": self._committed_at,
-                "buffered_rows": held[0] + intake.buffer.rows,
-                "buffered_bytes": held[1] + intake.buffer.size_bytes,
+                "buffered_rows": rows,
+                "buffered_bytes": size_bytes,
                 "level": level.name,
                 "behind_messages": max(intake.admission.behind_messages()),
                 **self._figures(),

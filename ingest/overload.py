@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contract.health import Health
     from contract.table import Lane
     from ingest.config import IngestSettings
+    from ingest.metrics import TableMetrics
 
 _LOG = logging.getLogger(__name__)
 CHECK_S = 0.5
@@ -41,6 +42,7 @@ class Overload:
         health: Health,
         level: Level,
         on_level: Callable[[Level], None],
+        metrics: TableMetrics,
     ) -> None:
         """`level`: what the table's marker says, so a restart under load forgets nothing."""
         self._on_level = on_level
@@ -48,6 +50,7 @@ class Overload:
         self._pins = pins
         self._clock = clock
         self._health = health
+        self._metrics = metrics
         self._due_s = now_s = clock.monotonic_s()
         thresholds = settings.breaker_thresholds() if settings.breaker else {}
         self._breaker = Breaker(thresholds, settings.breaker_dwell(), now_s, level)
@@ -93,7 +96,9 @@ class Overload:
         found = readings()
         self._rss_share = found.get(Signal.RSS_SHARE, 0.0)
         decision = self._breaker.update(found, self._pins(), now_s, wall_s)
+        self._metrics.weighed(found, self.level)
         if decision is not None:
+            self._metrics.decided(decision)
             event(
                 _LOG, logging.WARNING, "level",
                 table=self._table, before=decision.before.name, after=decision.after.name,

@@ -9,7 +9,7 @@ for how a commit ends.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from contract.duplicates import DuplicateFilter
@@ -20,6 +20,7 @@ from ingest.admission import Admission
 from ingest.flow import Turn
 from ingest.flush import Flush, Flusher, FlushReport, TopicGuard, Upkeep
 from ingest.intake import Intake
+from ingest.metrics import Metrics
 from ingest.monitor import Monitor
 from ingest.overload import Overload, no_pin
 from ingest.start import LogState, claim_dead, claim_rows, seed
@@ -69,6 +70,7 @@ class Parts:
     pins: PinSource = no_pin
     on_level: Callable[[Level], None] = lambda _level: None  # told when it changes, and first
     rss_bytes: Callable[[], int] = lambda: 0  # of the process; 0: unknown
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Pipeline:
@@ -83,7 +85,10 @@ class Pipeline:
         self._flushing: Future[FlushReport] | None = None
         self._held = (0, 0)  # rows and bytes of the flush under way
         name = parts.rows.table.name
-        self._monitor = Monitor(name, parts.log, parts.health, parts.clock, parts.figures)
+        self._metrics = parts.metrics.of(parts.definition.name)
+        self._monitor = Monitor(
+            name, parts.log, parts.health, parts.clock, self._metrics, parts.figures
+        )
 
     @property
     def held_rows(self) -> int:
@@ -130,6 +135,7 @@ class Pipeline:
             parts.health,
             marker.level,
             parts.on_level,
+            self._metrics,
         )
         upkeep = Upkeep(
             settings.expire_every_commits, settings.keep_snapshots, self._overload.may_run

@@ -22,6 +22,7 @@ from highwater.simulate.table import MemoryTable, Storage
 from ingest.backoff import Backoff
 from ingest.commit import TableWriter, WriterParts
 from ingest.config import IngestSettings
+from ingest.metrics import Metrics
 from ingest.pipeline import Parts, Pipeline
 from ingest.stop import Stop
 from tests.support.failpoints import CrashAt, HandClock, InlineWorker, LateWorker
@@ -88,6 +89,7 @@ class World:
     dead: Storage = field(default_factory=lambda: Storage(DEAD_SCHEMA))
     health: Health = NO_HEALTH
     pin: Pin | None = None  # of the breaker
+    metrics: Metrics = field(default_factory=Metrics)
     made: int = 0
     late_decoding: bool = False  # no batch is decoded before the next one was polled
     _expected: tuple[dict[int, list[Message | None]], Expected] | None = None
@@ -212,6 +214,7 @@ class Sidecar:
             stop=self.stop,
             health=world.health,
             pins=lambda: world.pin,
+            metrics=world.metrics,
         )
 
     def _writer_parts(self) -> WriterParts:
