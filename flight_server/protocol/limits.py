@@ -21,7 +21,7 @@ class ProtocolLimits:
     prepared_ttl_s: float = 900.0  # from the last use
     transactions: HandleBounds = HandleBounds(1024)  # likewise
     transaction_idle_s: float = 300.0  # from the last statement
-    transaction_max_s: float = 3600.0  # from its beginning; NotFoundError
+    transaction_max_s: float = 1800.0  # from its beginning, less than unneeded files are kept
     sessions_max: int = 1024  # with options set; RequestError on the use of one that went
     session_ttl_s: float = 86_400.0  # from its last use
     session_bytes_max: int = 64 << 10  # of the options of one session; LimitError
