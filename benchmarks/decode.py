@@ -67,6 +67,12 @@ def raw_batch(values: list[bytes], start: int) -> RawBatch:
     return RawBatch([0] * n, list(range(start, start + n)), [1_000] * n, [None] * n, list(values))
 
 
+def lz4_bytes(batch: RawBatch) -> int:
+    """Size of a batch as a producer with lz4 sends it, without the few bytes of its header."""
+    joined = b"".join(value for value in batch.values if value is not None)
+    return int(pa.compress(joined, codec="lz4").size)
+
+
 def decode(batches: list[RawBatch]) -> Callable[[], list[pa.RecordBatch]]:
     decoder = Decoder(TRADES)
     return lambda: [decoder.decode(batch).rows for batch in batches]
@@ -127,6 +133,9 @@ def body(args: argparse.Namespace, report: Report) -> None:
     rounds = 5 if args.quick else 11
     report.figure("messages", len(values))
     report.figure("message_bytes", sum(map(len, values)) / len(values))
+    report.figure(
+        "lz4_message_bytes", sum(map(lz4_bytes, batches_of(values, SMALL_BATCH))) / len(values)
+    )
     clean = measure_clean(values, rounds)
     measure_poison(values, rounds, random.Random(args.seed), report)
     rates = {

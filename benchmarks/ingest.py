@@ -16,6 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,8 @@ class Ingested:
     rss_third_bytes: float
     rss_end_bytes: float
     rss_peak_bytes: int
+    objects_per_commit: float
+    topic_bytes_per_message: float
 
 
 def body(args: argparse.Namespace, report: Report) -> None:
@@ -88,6 +91,8 @@ def body(args: argparse.Namespace, report: Report) -> None:
     report.figure("rss_after_a_third_mb", found.rss_third_bytes / 1e6)
     report.figure("rss_at_the_end_mb", found.rss_end_bytes / 1e6)
     report.figure("rss_peak_mb", found.rss_peak_bytes / 1e6)
+    report.figure("objects_per_commit", found.objects_per_commit)
+    report.figure("topic_bytes_per_message", found.topic_bytes_per_message)
     report.at_least("sustained_messages_per_s", found.sustained_per_s, 150_000)
     growth = found.rss_end_bytes / found.rss_third_bytes
     report.at_most("rss_end_over_third_ratio", growth, 1.2)
@@ -117,7 +122,12 @@ def measure(wanted: int, seed: int) -> Ingested:
         sidecar.stop()
         table = open_catalog(stack.settings).load_table(f"public.{TRADES.name}")
         _require_exact(table, ends)
-        return _result(commits_of(table), memory, started_s, cpu_s)
+        log_bytes = sum(f.stat().st_size for f in stack.folder.rglob(f"{TRADES.topic}-*/*.log"))
+        sizes = {
+            "objects_per_commit": _objects(table) / len(table.metadata.snapshots),
+            "topic_bytes_per_message": log_bytes / wanted,
+        }
+        return _result(commits_of(table), memory, started_s, cpu_s, sizes)
 
 
 def commits_of(table: Table) -> list[Commit]:
@@ -142,7 +152,19 @@ def sustained(commits: list[Commit], full_rows: int) -> float:
     return (full[-1].rows - full[0].rows) / (full[-1].at_s - full[0].at_s)
 
 
-def _result(commits: list[Commit], memory: Memory, started_s: float, cpu_s: float) -> Ingested:
+def _objects(table: Table) -> int:
+    """Files of the table in storage: data, manifests, manifest lists, metadata."""
+    folder = Path(table.location().removeprefix("file://"))
+    return sum(file.is_file() for file in folder.rglob("*"))
+
+
+def _result(
+    commits: list[Commit],
+    memory: Memory,
+    started_s: float,
+    cpu_s: float,
+    sizes: dict[str, float],
+) -> Ingested:
     last = commits[-1]
     width_s = _AROUND * (last.at_s - started_s)
     third = next(c for c in commits if c.rows >= last.rows / 3)
@@ -156,6 +178,7 @@ def _result(commits: list[Commit], memory: Memory, started_s: float, cpu_s: floa
         rss_third_bytes=memory.around(third.at_s, width_s),
         rss_end_bytes=memory.around(last.at_s, width_s),
         rss_peak_bytes=max(memory.bytes),
+        **sizes,
     )
 
 

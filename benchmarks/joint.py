@@ -21,8 +21,8 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from benchmarks._joint_engine import JointEngine, joint_engine
-from benchmarks.harness import Report, Rounds, interleaved, main, require_equal
-from benchmarks.lake_data import LakeShape
+from benchmarks.harness import Report, Rounds, interleaved, machine, main, require_equal
+from benchmarks.lake_data import LakeShape, lake_folder, open_lake
 from benchmarks.stack import BENCH
 
 if TYPE_CHECKING:
@@ -78,6 +78,12 @@ def body(args: argparse.Namespace, report: Report) -> None:
         message_id = engine.check(middle)["message_id"][0].as_py()
         queries = suite(shape, message_id)
         timed = {name: _timed(engine, name, sql, args.quick) for name, sql in queries.items()}
+        folder = lake_folder(open_lake(shape))
+    lake_bytes = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
+    report.figure("lake_bytes_per_row", lake_bytes / shape.rows)
+    all_rows = shape.rows + _TAIL_ROWS[args.quick]
+    all_rows_s = timed["group_by_symbol"][HYBRID].median_s
+    report.figure("scanned_rows_per_core_s", all_rows / all_rows_s / machine()["cores"])
     for name, rounds in timed.items():
         _figures(report, name, rounds)
     short, long = (

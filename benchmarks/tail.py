@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-_ROWS = {False: 10_000_000, True: 300_000}
+_ROWS = {False: 10_000_000, True: 1_500_000}
 _ROUNDS = {False: 15, True: 7}
 _FEED_S = 900.0
 _FOLLOW_S = 900.0

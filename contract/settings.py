@@ -39,6 +39,7 @@ COMMANDS = (
     "audit",
     "breaker",
     "broker",
+    "cost",
     "demo",
     "feed live",
     "feed replay",

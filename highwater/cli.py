@@ -42,6 +42,7 @@ COMMANDS = (
     Command("status", "highwater.status", "are sidecar and server ready, and if not, why"),
     Command("simulate", "highwater.simulate.command", "both processes in virtual time, from seeds"),
     Command("audit", "highwater.audit.command", "proof of exact answers while things go wrong"),
+    Command("cost", "highwater.cost.command", "what such a platform costs in a month"),
     Command("sql", "highwater.sql", "ask the server and print the answer"),
     Command("user", "highwater.user", "who may log in to the server, and what each may read"),
     Command("verify", "highwater.verify.command", "check that table, dead letters and topic fit"),

@@ -12,6 +12,7 @@ SETTINGS = {
     "audit": "highwater.audit.config.AuditSettings",
     "breaker": "highwater.breaker.BreakerSettings",
     "broker": "highwater.broker.BrokerSettings",
+    "cost": "highwater.cost.command.CostSettings",
     "demo": "highwater.demo.DemoSettings",
     "feed live": "ingest.feeds.config.LiveSettings",
     "feed replay": "ingest.feeds.config.ReplaySettings",
