@@ -33,10 +33,10 @@ class AuditSettings:
     )
     readers: int = setting(8, doc="Connections that ask at once", minimum=1, maximum=64)
     rate: float = setting(
-        1_000.0, doc="Rate of the feed", unit="messages/s", minimum=1, maximum=20_000
+        500.0, doc="Rate of the feed", unit="messages/s", minimum=1, maximum=20_000
     )
     flush_interval_s: float = setting(
-        2.0, doc="Oldest age of a row before it is committed", unit="s", minimum=0.05
+        3.0, doc="Oldest age of a row before it is committed", unit="s", minimum=0.05
     )
     spacing_s: float = setting(
         20.0, doc="Longest quiet time between two faults", unit="s", minimum=0.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from highwater.audit.stack import Stack
 
 _POLL_S = 0.1
-_FILES_MAX = 16  # more, and a compaction comes out of turn: every lake that is used has them
+_FILES_MAX = 8  # more, and a compaction comes out of turn: every lake that is used has them
 _COMPACTION = "foreign-compaction"
 _TRACE = "faults.jsonl"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from highwater.audit.lineage import FOREIGN_PARTITION, FOREIGN_SYMBOL, ForeignRow
-from highwater.audit.log_model import Cut, LogModel, Totals, holds, summed
+from highwater.audit.log_model import LANE_NAMES, Cut, LogModel, Totals, holds, summed
 from highwater.audit.verdict import Rows, Value, in_order
 
 if TYPE_CHECKING:
@@ -118,6 +118,33 @@ def _parts(_rng: Random, _topics: Topics) -> Question:
     return Question("parts", sql, expect)
 
 
+def _tail(_rng: Random, _topics: Topics) -> Question:
+    def expect(log: LogModel, covered: Covered) -> Rows:
+        return [_aggregates(log.totals(covered.cut).minus(log.totals(covered.lake)))]
+
+    sql = "select count(*), sum(price), sum(quantity) from trades_tail"
+    return Question("tail", sql, expect)
+
+
+def _system_cut(_rng: Random, _topics: Topics) -> Question:
+    """The rows of `system.cut` are those of the same answer's receipt."""
+
+    def expect(_log: LogModel, covered: Covered) -> Rows:
+        return in_order(
+            [
+                (partition, name, covered.lake[partition][lane], end)
+                for partition, lanes in covered.cut.items()
+                for (lane, name), end in zip(enumerate(LANE_NAMES), lanes, strict=True)
+            ]
+        )
+
+    sql = (
+        "select partition, lane, lake_next_offset, cut_offset from system.cut"
+        " where \"table\" = 'trades'"
+    )
+    return Question("cut", sql, expect, counts=())
+
+
 def _provenance(rng: Random, _topics: Topics) -> Question:
     part = rng.choice(("trades_history", "trades_tail"))
 
@@ -224,6 +251,8 @@ _WEIGHTED: tuple[tuple[int, Callable[[Random, Topics], Question]], ...] = (
     (30, _point),
     (2, _by_symbol),
     (10, _parts),
+    (10, _tail),
+    (10, _system_cut),
     (3, _provenance),
     (5, _dead),
     (2, _seam),
