@@ -8,7 +8,7 @@ BENCHMARKS := decode joint freshness ingest tail
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test audit audit-long simulate lint bench clean lock proto
+.PHONY: help install demo test audit audit-long simulate lint bench figures clean lock proto
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,6 +44,9 @@ bench: install ## all benchmarks (QUICK=1 for small data)
 	@set -e; for name in $(BENCHMARKS); do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick); \
 	done
+
+figures: install ## record all benchmarks anew, and what is made of them (QUICK=1 for small data)
+	$(BIN)/python -m benchmarks.record $(if $(QUICK),--quick)
 
 simulate: install ## the long run of the simulation (SEEDS=20000, JOBS=1)
 	$(BIN)/highwater simulate --seeds $(or $(SEEDS),20000) --jobs $(or $(JOBS),1)

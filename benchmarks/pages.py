@@ -24,8 +24,10 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 FIGURES = DOCS / "figures"
 COST_PAGE = DOCS / "cost-model.md"
+POSITIONING_PAGE = DOCS / "positioning.md"
 
 _OUTPUT = ("<!-- output of highwater cost -->\n```\n", "```\n<!-- end of output -->")
+_RUNS = ("<!-- the recorded runs -->\n", "\n<!-- end of the runs -->")
 _SOURCES = {  # input of the cost model -> benchmark and figure
     "message_bytes": ("decode", "message_bytes"),
     "topic_bytes_per_message": ("decode", "lz4_message_bytes"),
@@ -70,7 +72,9 @@ def made() -> dict[Path, str]:
     }
     for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
         found[page] = requoted(page.read_text(encoding="utf-8"), figures)
-    found[COST_PAGE] = _with_output(found[COST_PAGE], as_table(platform, rates))
+    found[COST_PAGE] = _filled(found[COST_PAGE], _OUTPUT, as_table(platform, rates))
+    for page in (COST_PAGE, POSITIONING_PAGE):
+        found[page] = _filled(found[page], _RUNS, _runs(records))
     return found
 
 
@@ -100,13 +104,28 @@ def _cost_figures(platform: Platform) -> dict[str, float]:
     return {name: float(f"{value:.6g}") for name, value in found.items()}
 
 
-def _with_output(page: str, output: str) -> str:
-    start, end = _OUTPUT
+def _runs(records: dict[str, Any]) -> str:
+    """How, when and where the figures came about; benchmarks that share these in one line."""
+    by_run: dict[str, list[str]] = {}
+    for name, record in records.items():
+        machine = record["machine"]
+        size = "quick runs" if record["quick"] else "runs in full"
+        note = f" ({record['note']})" if record["note"] else ""
+        run = (
+            f"{size} of {record['recorded_on']} on {machine['cores']} cores, {machine['cpu']}{note}"
+        )
+        by_run.setdefault(run, []).append(f"`{name}`")
+    return "\n".join(f"- {', '.join(names)}: {run}" for run, names in by_run.items())
+
+
+def _filled(page: str, place: tuple[str, str], text: str) -> str:
+    """The page with what stands between two comments made anew."""
+    start, end = place
     before, found, rest = page.partition(start)
     _, ended, after = rest.partition(end)
     if not found or not ended:
-        raise ValueError("the cost page has no place for the output of the command")
-    return before + start + output + end + after
+        raise ValueError(f"the page has no {start.splitlines()[0]}")
+    return before + start + text + end + after
 
 
 if __name__ == "__main__":

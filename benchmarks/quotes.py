@@ -2,8 +2,8 @@
 
     visible after [9.3 ms](figures/freshness.json "answer_p50_ms") at the median
 
-The text of the link is a number, as precise as it was written, with `k` or `M` for thousands or
-millions if wanted, and the unit that the figure's name ends with. Pure.
+The text of the link is a number, as precise as it was written (two digits at least), with `k` or
+`M` for thousands or millions if wanted, and the unit that the figure's name ends with. Pure.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _UNITS = {
     "_mb": "MB",
     "_s": "s",
     "_per_s": "",
+    "_per_core_s": "",
     "_bytes_per_row": "bytes",
     "_bytes_per_message": "bytes",
     "_ratio": "",
@@ -75,7 +76,7 @@ def rounded(value: float, digits: int) -> str:
 
 
 def _digits(number: str) -> int:
-    """Significant digits of a number as written; the last zeros of a whole one are not."""
+    """Significant digits of a number as written: two at least, as zeros at its end may be none."""
     plain = number.replace(",", "")
     whole = plain if "." in plain else plain.rstrip("0")
-    return max(1, len(whole.replace(".", "").lstrip("0")))
+    return max(2, len(whole.replace(".", "").lstrip("0")))

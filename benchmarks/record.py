@@ -1,6 +1,6 @@
 """Run benchmarks and keep what they found in docs/figures, where pages and the cost model read it.
 
-    python -m benchmarks.record [--quick] NAME...
+    python -m benchmarks.record [--quick] [--note TEXT] [NAME...]
 
 The last line of each run is written to docs/figures/NAME.json, with the date and the revision.
 Then everything that is made of figures is made anew, as `python -m benchmarks.pages` does.
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks import pages
-from benchmarks.stack import ROOT
+from benchmarks.pages import ROOT
 
 RECORDED = ("decode", "ingest", "freshness", "tail", "joint", "protocol")
 
@@ -26,20 +26,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.record", description="Keep what benchmarks find."
     )
-    parser.add_argument("names", nargs="+", choices=RECORDED, metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECORDED)}")
     parser.add_argument("--quick", action="store_true", help="small data; the file says so")
+    parser.add_argument("--note", default="", help="what else was going on; pages say it")
     args = parser.parse_args()
-    for name in args.names:
+    unknown = set(args.names) - set(RECORDED)
+    if unknown:
+        parser.error(f"there is no benchmark {min(unknown)} to record")
+    for name in args.names or RECORDED:
         code, line = _run(name, ["--quick"] if args.quick else [])
         if code:
             return code
         target = pages.FIGURES / f"{name}.json"
-        target.write_text(json.dumps(entry(line), indent=2) + "\n", encoding="utf-8")
+        target.write_text(json.dumps(entry(line, args.note), indent=2) + "\n", encoding="utf-8")
     pages.make()
     return 0
 
 
-def entry(line: str) -> dict[str, Any]:
+def entry(line: str, note: str) -> dict[str, Any]:
     """What is kept of a run whose last line this is. Raises ValueError if it is none."""
     found = json.loads(line)
     if not isinstance(found, dict) or not {"benchmark", "figures", "machine"} <= set(found):
@@ -48,6 +52,7 @@ def entry(line: str) -> dict[str, Any]:
         "benchmark": found["benchmark"],
         "recorded_on": datetime.now(UTC).date().isoformat(),
         "revision": _revision(),
+        "note": note,
         **{key: value for key, value in found.items() if key != "benchmark"},
     }
 

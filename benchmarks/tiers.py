@@ -1,4 +1,4 @@
-"""The diagram of a trading platform's tiers, drawn from docs/tiers.toml and recorded figures. Pure."""
+"""The diagram of a platform's tiers, drawn from docs/tiers.toml and recorded figures. Pure."""
 
 from __future__ import annotations
 

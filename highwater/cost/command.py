@@ -40,8 +40,8 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """Print the costs. Raises RequestError for settings, prices and rates."""
     settings = load(CostSettings, "cost", argv, environ)
     rates = [rate_of(text) for text in settings.messages_per_s]
-    if len(set(rates)) < len(rates):
-        raise RequestError("--messages-per-s: the same rate is there twice")
+    if not rates or len(set(rates)) < len(rates):
+        raise RequestError("--messages-per-s: give at least one rate, and each only once")
     platform = platform_of(settings)
     print(_FORMS[settings.format](platform, rates), end="")
     if settings.plots is not None:
