@@ -99,7 +99,9 @@ def _other_gap(asked: TableCut, now: frozenset[GapRange]) -> GapRange | None:
     """A gap below the cut that only one of both knows."""
 
     def below(gap: GapRange) -> bool:
-        return gap[1] < max(asked.cut.get(gap[0], (0,)))
+        partition, start, _, lanes = gap
+        cut = asked.cut.get(partition)
+        return cut is not None and any(start < cut[lane] for lane in lanes)
 
     return min(filter(below, asked.gaps ^ now), default=None)
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from contract.errors import RequestError
 from contract.marker import is_at_or_after
-from contract.table import LANES
+from contract.table import LANES, Lane
 
 if TYPE_CHECKING:
     from contract.marker import NextByLane, NextOffsets
 
-GapRange = tuple[int, int, int]  # partition, first offset, first offset after it
+# Partition, first offset, first offset after it, lanes that miss their rows.
+GapRange = tuple[int, int, int, tuple[Lane, ...]]
 
 RECEIPT_BYTES_MAX = 1 << 20
 PARTITIONS_MAX = 10_000
@@ -125,8 +126,9 @@ def _others(others: Any, what: str) -> Others | None:
 
 
 def _gap(gap: Any, what: str) -> GapRange:
-    partition, start, end = gap
-    return _whole(partition, what), _whole(start, what), _whole(end, what)
+    partition, start, end, lanes = gap
+    named = tuple(sorted(Lane[lane] for lane in lanes))
+    return _whole(partition, what), _whole(start, what), _whole(end, what), named
 
 
 def _partition(text: object, what: str) -> int:

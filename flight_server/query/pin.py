@@ -16,7 +16,6 @@ from contract.errors import (
 )
 from flight_server.cut.kept import Present, Removal, behind, other_topic, why_lost
 from flight_server.cut.request import CutRequest, Policy, Wanted
-from flight_server.tail.watermarks import gaps_of
 from flight_server.view import State
 
 if TYPE_CHECKING:
@@ -264,7 +263,10 @@ def _present(view: LakeView, asked: TableCut) -> Present:
         table_id=lake.table_uuid,
         topic_id=view.topic_id,
         rules=marker.rules_digest if marker is not None else "",
-        gaps=frozenset(gaps_of(marker)),
+        gaps=frozenset(
+            (g.partition, g.from_offset, g.to_offset, g.lanes)
+            for g in (marker.gaps if marker is not None else ())
+        ),
         others=others,
         removals=[
             Removal(s.snapshot_id, removed)

@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from contract.table import Lane
-from flight_server.tail.watermarks import gaps_of
 from flight_server.view import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from contract.marker import NextOffsets
+    from contract.marker import Marker, NextOffsets
     from flight_server.query.types import LakeView
 
 FORMAT = 1
@@ -65,7 +64,7 @@ def _table(view: LakeView) -> dict[str, Any]:
         "level": view.marker.level.name if view.marker else None,
         "cut": lanes(view.cut),
         "lake": lanes(view.next),
-        "gaps": gaps_of(view.marker),
+        "gaps": _gaps(view.marker),
         "others": _others(view),
         "lag_messages": view.lag_messages,
         "lag_s": round(view.lag_s, 3),
@@ -73,6 +72,13 @@ def _table(view: LakeView) -> dict[str, Any]:
         "state": view.state.value,
         "reason": view.reason,
     }
+
+
+def _gaps(marker: Marker | None) -> list[list[Any]]:
+    return [
+        [g.partition, g.from_offset, g.to_offset, [lane.name for lane in g.lanes]]
+        for g in (marker.gaps if marker is not None else ())
+    ]
 
 
 def _others(view: LakeView) -> dict[str, Any] | None:

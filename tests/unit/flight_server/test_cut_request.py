@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contract.errors import RequestError
+from contract.table import Lane
 from flight_server.cut.receipt import Others
 from flight_server.cut.request import (
     CutRequest,
@@ -32,7 +33,7 @@ def receipt(**changes: Any) -> dict[str, Any]:
         "rules": "r",
         "cut": {"0": {"HIGH": 7, "MEDIUM": 6, "LOW": 5}},
         "lake": {"0": dict.fromkeys(LANES, 3)},
-        "gaps": [[0, 1, 2]],
+        "gaps": [[0, 1, 2, ["LOW", "HIGH"]]],
         "others": {"next": {"-1": 9}, "rows": 2, "digest": "d"},
         "newest_timestamp_us": 11,
     }
@@ -54,7 +55,7 @@ def test_a_receipt_is_read_with_all_that_a_cut_needs() -> None:
     table = request.exactly["trades"]
     assert (table.table_id, table.topic_id, table.rules) == ("t", "topic-1", "r")
     assert (table.cut, table.lake) == ({0: (7, 6, 5)}, {0: (3, 3, 3)})
-    assert table.gaps == {(0, 1, 2)}
+    assert table.gaps == {(0, 1, 2, (Lane.HIGH, Lane.LOW))}
     assert table.others == Others({-1: 9}, 2, "d")
     assert (table.sequence_number, table.newest_us) == (4, 11)
     assert (request.wait_s, request.policy) == (5.0, Policy.WAIT)
@@ -114,6 +115,7 @@ def test_words_that_name_no_cut_ask_for_none(words: dict[str, str]) -> None:
         ({"exactly": json.dumps(receipt(cut={"0": {"HIGH": 1}}))}, "has no 'MEDIUM'"),
         ({"exactly": json.dumps(receipt(cut={"0": 1}))}, "cannot be read"),
         ({"exactly": json.dumps(receipt(gaps=[[1]]))}, "cannot be read"),
+        ({"exactly": json.dumps(receipt(gaps=[[0, 1, 2, ["NONE"]]]))}, "has no 'NONE'"),
         ({"exactly": json.dumps(receipt(others={"next": {"x": 1}}))}, "cannot be read"),
         ({"exactly": json.dumps(receipt(lake={}))}, "its lake lies beyond its cut"),
         (
