@@ -32,6 +32,15 @@ INFORMATION_TABLES = (
 _OF_TABLES = frozenset({"tables", "views", "columns"})
 _OF_ADMINS = frozenset({"df_settings"})  # among them limits and directories of the server
 
+# To the engine each of ours is a view, as it is made of a frame; tools look for tables.
+_OF_OURS = in_list(col("table_schema"), [lit("public"), lit("system")])
+_TABLES = """
+    SELECT table_catalog, table_schema, table_name,
+        CASE WHEN table_schema IN ('public', 'system') THEN 'BASE TABLE' ELSE table_type END
+        AS table_type
+    FROM information_schema.tables
+"""
+
 
 class Information:
     """Makes the frames of `information_schema`."""
@@ -39,6 +48,8 @@ class Information:
     def __init__(self, ctx: SessionContext) -> None:
         """Take the engine's frames, and switch its own schema off."""
         self._frames = {n: ctx.table(f"{INFORMATION}.{n}") for n in INFORMATION_TABLES}
+        self._frames["tables"] = ctx.sql(_TABLES)
+        self._frames["views"] = self._frames["views"].filter(~_OF_OURS)
         ctx.sql("SET datafusion.catalog.information_schema = false").collect()
 
     def frame(self, name: str, scope: Scope) -> DataFrame:
