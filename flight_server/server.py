@@ -126,25 +126,28 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             body = action.body.to_pybytes() if action.body is not None else b""
             return iter(self._service.act(action.type, body, self._call(context)))
 
-    def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:  # noqa: ARG002
+    def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:
         """The actions of `do_action`."""
         with self._guard():
+            self._call(context)
             return self._service.actions()
 
     def list_flights(self, context: flight.ServerCallContext, criteria: bytes) -> None:  # noqa: ARG002
         """Not part of Flight SQL."""
         with self._guard():
+            self._call(context)
             raise UnsupportedError("ListFlights is not supported: list the tables with SQL")
 
     def do_exchange(
         self,
-        context: flight.ServerCallContext,  # noqa: ARG002
+        context: flight.ServerCallContext,
         descriptor: flight.FlightDescriptor,  # noqa: ARG002
         reader: object,  # noqa: ARG002
         writer: object,  # noqa: ARG002
     ) -> None:
         """Not part of Flight SQL."""
         with self._guard():
+            self._call(context)
             raise UnsupportedError("DoExchange is not supported")
 
     def _call(self, context: flight.ServerCallContext) -> Call:

@@ -78,6 +78,7 @@ def test_a_login_over_tls_reads(world: World, port: int) -> None:
     with connected(world, port, **login("alice")) as connection:
         for _ in range(2):
             assert ask(connection, _COUNT) == [(100,)]
+        assert ask(connection, "select current_user") == [("alice",)]
 
 
 def test_a_static_token_reads_without_a_login(world: World, port: int) -> None:
@@ -150,6 +151,16 @@ def test_a_certificate_can_be_the_login(world: World) -> None:
             assert ask(connection, _COUNT) == [(100,)]
         stranger = world.authority.issue("stranger")
         refused(world, server.port, "UNAUTHENTICATED.*no user", **shown(stranger))
+        with (
+            flight.connect(
+                f"grpc+tls://127.0.0.1:{server.port}",
+                tls_root_certs=world.authority.cert.read_bytes(),
+                cert_chain=stranger.cert.read_bytes(),
+                private_key=stranger.key.read_bytes(),
+            ) as client,
+            pytest.raises(flight.FlightUnauthenticatedError),
+        ):
+            list(client.list_actions())
         with connected(world, server.port, **shown(world.authority.issue("sue"))) as connection:
             connection.adbc_current_db_schema = "system"
             assert ask(connection, "select * from cut") == []
