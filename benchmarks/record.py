@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import pages
 from benchmarks.pages import ROOT
 
-RECORDED = ("decode", "ingest", "freshness", "tail", "joint", "protocol")
+RECORDED = ("decode", "ingest", "freshness", "tail", "joint", "protocol", "maintenance")
 
 
 def main() -> int:

@@ -27,13 +27,13 @@ def tiers(source: str, figures: Figures) -> str:
         ours = bool(tier.get("figures"))
         drawing.rect(20, y, _WIDTH - 40, _ROW - 12, "#ddf4ff" if ours else "#f6f8fa", RULE)
         drawing.rect(20, y, 6, _ROW - 12, COLOURS[0] if ours else SOFT)
-        drawing.text(42, y + 26, f"{tier['name']}  {tier['limit']}", size=15, bold=True)
+        drawing.text(42, y + 26, f"{tier['name']}, {tier['limit']}", size=15, bold=True)
         drawing.text(42, y + 48, tier["work"], fill=INK)
         drawing.text(42, y + 69, tier["runs"], fill=SOFT, size=12)
         for line, item in enumerate(tier.get("figures", [])):
             benchmark, _, name = item["figure"].partition(".")
             value = rewritten(item["as"], figures[benchmark][name], name)
             drawing.text(
-                _WIDTH - 40, y + 22 + 19 * line, f"{item['what']}  {value}", "end", size=12
+                _WIDTH - 40, y + 21 + 18 * line, f"{item['what']}: {value}", "end", size=12
             )
     return drawing.svg()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from highwater.cost.inputs import Measured, Prices
 
-_INTERVALS_S = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-_INTERVALS_H = (0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 12.0, 24.0)
+_COMMIT_S = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_COMPACT_S = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1_800.0, 3_600.0, 14_400.0)
 _BISECTIONS = 60
 _SCALED = {
     "sidecars": "sidecar",
@@ -94,10 +94,8 @@ def triggers(platform: Platform, messages_per_s: float) -> list[Trigger]:
     """When to scale, to commit and compact at another pace, to tier, and to reserve."""
     return [
         *_scale(platform, messages_per_s),
-        _pace(platform, messages_per_s, "commit every", "commit_interval_s", "s", _INTERVALS_S),
-        _pace(
-            platform, messages_per_s, "compact every", "compaction_interval_h", "h", _INTERVALS_H
-        ),
+        _pace(platform, messages_per_s, "commit every", "commit_interval_s", "s", _COMMIT_S),
+        _pace(platform, messages_per_s, "compact every", "compaction_interval_s", "s", _COMPACT_S),
         *_tier(platform, messages_per_s),
         *_reserve(platform.prices),
     ]

@@ -66,8 +66,12 @@ class Workload:
     flush_rows: int = setting(
         262_144, doc="Rows that are committed before that time", unit="rows", minimum=1, maximum=1e9
     )
-    compaction_interval_h: float = setting(
-        1.0, doc="Time between compactions of small files", unit="h", minimum=0.01, maximum=10_000
+    compaction_interval_s: float = setting(
+        40.0,
+        doc="Time between compactions of small files; the default is eight commits",
+        unit="s",
+        minimum=1.0,
+        maximum=1e7,
     )
     cold_after_days: float = setting(
         30.0, doc="Age at which tiering moves a file to cold storage", unit="days", minimum=0

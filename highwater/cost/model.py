@@ -129,7 +129,7 @@ def _lake(
     # A commit when the interval is over or the rows are many, whichever comes first.
     interval_s = min(workload.commit_interval_s, workload.flush_rows * tables / rate)
     commits_per_h = 3_600 / interval_s * tables
-    compactions_per_h = tables / workload.compaction_interval_h
+    compactions_per_h = min(commits_per_h, 3_600 / workload.compaction_interval_s * tables)
     # A compaction writes one file at least, so a very frequent one leaves small files again.
     large_files_per_h = max(rate * 3_600 * row_bytes / COMPACTED_BYTES, compactions_per_h)
     snapshots_per_h = commits_per_h + compactions_per_h
@@ -157,7 +157,7 @@ def _small_s(workload: Workload) -> float:
 
     It is the mean of min(window, age), the last compaction's age being uniform in [0, period].
     """
-    window_s, period_s = workload.query_window_s, workload.compaction_interval_h * 3_600
+    window_s, period_s = workload.query_window_s, workload.compaction_interval_s
     return window_s - window_s**2 / (2 * period_s) if window_s < period_s else period_s / 2
 
 

@@ -31,7 +31,7 @@ MORE_WORK = [
     "series_per_process",
     "logs_gb_per_process",
 ]
-TRADE_OFFS = {"commit_interval_s", "flush_rows", "compaction_interval_h", "utilisation_share"}
+TRADE_OFFS = {"commit_interval_s", "flush_rows", "compaction_interval_s", "utilisation_share"}
 SAVINGS_ONLY = {"cold_after_days", "cold_reads_per_month"}
 USD = [item.name for item in fields(Prices) if "_usd_" in item.name]
 
@@ -47,7 +47,7 @@ workloads = st.builds(
     queries_per_h=st.floats(0, 1e5),
     query_window_s=st.floats(0, 1e5),
     commit_interval_s=st.floats(0.5, 600),
-    compaction_interval_h=st.floats(0.1, 48),
+    compaction_interval_s=st.floats(1, 1e5),
 )
 
 
@@ -154,7 +154,7 @@ def test_a_commit_is_due_by_rows_where_they_come_before_the_time() -> None:
 
 def test_the_share_of_a_window_that_is_not_compacted_has_no_jump_at_the_period() -> None:
     below, above = (
-        with_workload(query_window_s=window_s, compaction_interval_h=1.0).at(1e4)
+        with_workload(query_window_s=window_s, compaction_interval_s=3_600.0).at(1e4)
         for window_s in (3_599.999, 3_600.001)
     )
 
@@ -178,7 +178,7 @@ def test_the_proposed_intervals_cost_no_more_than_those_that_are_set() -> None:
         now = PLATFORM.at(rate).total_usd_per_month
         for name, field in (
             ("commit every", "commit_interval_s"),
-            ("compact every", "compaction_interval_h"),
+            ("compact every", "compaction_interval_s"),
         ):
             assert with_workload(**{field: due[name]}).at(rate).total_usd_per_month <= now
 
