@@ -122,6 +122,13 @@ class IngestSettings(MaintenanceSettings):
         unit="s",
         minimum=0.0,
     )
+    breaker_wait_max_s: float = setting(
+        14_400.0,
+        doc="Longest time that a lane waits: then it is read again at any level, until it has "
+        "caught up; much shorter than the topic's retention",
+        unit="s",
+        minimum=0.0,
+    )
     rss_max_bytes: int = setting(
         4 * 1024 * _MIB,
         doc="Memory of the process at which fetching pauses, and the breaker's cap",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ingest.admission import Admission
     from ingest.breaker import Decision, Readings
     from ingest.flush import FlushReport
+    from ingest.patience import Patience
 
 _COMMIT_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 
@@ -65,6 +66,9 @@ class Metrics:
         )
         self.behind = gauge(
             "lane_behind_messages", "Messages between a lane and the live reader", "lane"
+        )
+        self.behind_s = gauge(
+            "lane_behind_seconds", "For how long a lane has been behind; 0 if it is not", "lane"
         )
         self.waiting_rows = gauge(
             "lane_waiting_rows", "Rows that this process has read and left for later", "lane"
@@ -114,6 +118,12 @@ class TableMetrics:
         self._all.level.labels(self._table).set(level)
         for signal, value in readings.items():
             self._all.signals.labels(self._table, signal.value).set(value)
+
+    def patience(self, patience: Patience, now_s: float) -> None:
+        """For how long lanes have been behind."""
+        for lane in LANES:
+            seconds = patience.behind_s(lane, now_s)
+            self._all.behind_s.labels(self._table, lane.name).set(seconds)
 
     def show(self, admission: Admission, rows: int, size_bytes: int) -> None:
         """Where the lanes stand, and what is in memory."""

@@ -10,11 +10,12 @@ from contract.health import Code
 from contract.levels import Level, deferred_lanes
 from contract.logs import event
 from ingest.breaker import Breaker, Decision, Pin, Readings, Signal
+from ingest.patience import Patience
 
 if TYPE_CHECKING:
     from contract.clock import Clock
     from contract.health import Health
-    from contract.table import Lane
+    from contract.marker import NextByLane
     from ingest.config import IngestSettings
     from ingest.metrics import TableMetrics
 
@@ -54,6 +55,8 @@ class Overload:
         self._due_s = now_s = clock.monotonic_s()
         thresholds = settings.breaker_thresholds() if settings.breaker else {}
         self._breaker = Breaker(thresholds, settings.breaker_dwell(), now_s, level)
+        self._patience = Patience(settings.breaker_wait_max_s, now_s)
+        self.waiting = deferred_lanes(level)  # the lanes that wait now
         self._rss_share = 0.0
         self._flush_rows = settings.flush_rows
         self._larger_rows = max(
@@ -69,11 +72,6 @@ class Overload:
         return self._breaker.level
 
     @property
-    def waiting(self) -> frozenset[Lane]:
-        """The lanes that wait."""
-        return deferred_lanes(self.level)
-
-    @property
     def crowded(self) -> bool:
         """Whether the process is at its cap of memory, and nothing but fetching can give way."""
         return self.level is Level.CRITICAL and self._rss_share >= 1.0
@@ -87,27 +85,42 @@ class Overload:
         """Whether maintenance may begin something now."""
         return self._breaker.level is Level.NORMAL
 
-    def step(self, now_s: float, readings: Callable[[], Readings]) -> Decision | None:
-        """Decide, if it is time; what has changed."""
+    def step(
+        self, now_s: float, readings: Callable[[], Readings], behind: Callable[[], NextByLane]
+    ) -> bool:
+        """Decide, if it is time; whether the level or what waits has changed.
+
+        `behind`: messages between each lane and the live reader.
+        """
         if now_s < self._due_s:
-            return None
+            return False
         self._due_s = now_s + CHECK_S
-        wall_s = self._clock.wall_s()
         found = readings()
         self._rss_share = found.get(Signal.RSS_SHARE, 0.0)
-        decision = self._breaker.update(found, self._pins(), now_s, wall_s)
+        decision = self._breaker.update(found, self._pins(), now_s, self._clock.wall_s())
         self._metrics.weighed(found, self.level)
-        if decision is not None:
-            self._metrics.decided(decision)
+        for lane in sorted(self._patience.update(behind(), now_s)):
             event(
-                _LOG, logging.WARNING, "level",
-                table=self._table, before=decision.before.name, after=decision.after.name,
-                signal=decision.signal.value, value=decision.value, limit=decision.limit,
-                reason=decision.reason,
+                _LOG, logging.WARNING, "lane_due",
+                table=self._table, lane=lane.name, behind_s=self._patience.behind_s(lane, now_s),
+                reason="it has waited for as long as it may, and is read again at any level",
             )  # fmt: skip
-            self._on_level(decision.after)
-            self._tell(decision.words())
-        return decision
+        before, self.waiting = self.waiting, deferred_lanes(self.level) - self._patience.due
+        self._metrics.patience(self._patience, now_s)
+        if decision is not None:
+            self._say(decision)
+        return decision is not None or self.waiting != before
+
+    def _say(self, decision: Decision) -> None:
+        self._metrics.decided(decision)
+        event(
+            _LOG, logging.WARNING, "level",
+            table=self._table, before=decision.before.name, after=decision.after.name,
+            signal=decision.signal.value, value=decision.value, limit=decision.limit,
+            reason=decision.reason,
+        )  # fmt: skip
+        self._on_level(decision.after)
+        self._tell(decision.words())
 
     def _tell(self, why: str) -> None:
         if self.level is Level.NORMAL:

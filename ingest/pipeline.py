@@ -238,9 +238,10 @@ class Pipeline:
 
     def _weigh(self, now_s: float) -> None:
         """Let the breaker decide; what then waits does so from here on."""
-        if self._overload.step(now_s, self._readings) is not None:
+        admission = self._intake.admission
+        if self._overload.step(now_s, self._readings, admission.behind_messages):
             self._intake.take()
-            self._intake.admission.wait(self._overload.waiting)
+            admission.wait(self._overload.waiting)
             self._intake.buffer.touch(now_s)  # the level is part of the marker
 
     def _readings(self) -> Readings:

@@ -29,6 +29,7 @@ _SENSITIVE: dict[str, Any] = {
     "breaker_lag_messages": ("4:1", "8:4", "14:8", "20:14"),
     "breaker_commit_s": ("1:0.5", "2:1", "3:2", "6:3"),
     "breaker_failed_commits": ("1:0", "2:1", "3:2", "4:3"),
+    "breaker_wait_max_s": 3.0,
 }
 _STOPPED_BY = {
     "deleted and made again": Reached.TOPIC_OTHER,

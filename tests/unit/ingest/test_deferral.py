@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract.errors import OperatorError
 from contract.health import Code, NoHealth
@@ -15,6 +17,7 @@ from contract.marker import Gap
 from contract.table import Lane
 from ingest.breaker import Pin
 from ingest.gaps import RETENTION
+from ingest.patience import Patience
 from tests.support.failpoints import HeldWorker
 from tests.support.sidecar_world import POISON, SETTINGS, World, offsets_of, trade
 
@@ -249,6 +252,42 @@ def test_a_gap_under_a_waiting_lane_and_the_live_reader_is_told_apart() -> None:
     rows = offsets_of(world.rows.rows(), 0)
     known = {o for o in range(40) if o % 4 < 2 or o == 2}
     assert rows.keys() == known | {o for o in range(50, 80) if o % 4 < 3}
+
+
+def test_no_lane_waits_longer_than_it_may() -> None:
+    world = World(pin=pinned(Level.SEVERE), settings=replace(SETTINGS, breaker_wait_max_s=20.0))
+    mixed(world, 0, 10)
+    sidecar = world.sidecar().begin()
+    committed_to(sidecar)
+    assert max(world.marker.next[0]) > min(world.marker.next[0])
+
+    sidecar.catch_up()
+
+    assert world.marker.level is Level.SEVERE
+    assert world.clock.now_s - 1_000.0 >= 20.0
+    world.check()
+    sidecar.step(4)
+    mixed(world, 10, 10)
+    committed_to(sidecar)
+    assert world.marker.next == {0: (80, 40, 40)}  # caught up, so they may wait again
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 9)), max_size=30))
+def test_a_lane_is_due_if_it_was_behind_for_so_long_and_only_then(
+    history: list[tuple[int, int, int]],
+) -> None:
+    patience, now_s = Patience(10.0, 0.0), 0.0
+    caught_up_s = {Lane.MEDIUM: 0.0, Lane.LOW: 0.0}
+    for medium, low, lasted in history:
+        now_s += lasted
+        for lane, behind in ((Lane.MEDIUM, medium), (Lane.LOW, low)):
+            caught_up_s[lane] = caught_up_s[lane] if behind else now_s
+        before = patience.due
+
+        fresh = patience.update((0, medium, low), now_s)
+
+        assert patience.due == {ln for ln, at_s in caught_up_s.items() if now_s - at_s >= 10.0}
+        assert fresh == patience.due - before
 
 
 def test_a_change_of_level_is_in_the_marker_of_an_idle_topic() -> None:
