@@ -60,7 +60,7 @@ FOUND: dict[Plant, tuple[tuple[Fault, ...], str]] = {
     planted.idle_sidecar_does_not_look_at_its_table: ((Fault.ROLLBACK,), "not at the log's end"),
     planted.copy_of_a_marker_that_was_rolled_back_is_believed: (
         (Fault.ROLLBACK, Fault.FOREIGN_EXPIRY),
-        "rows of the commit",
+        "",
     ),
 }
 # Seeds that failed once, by what they found. What a seed plays changes with what is drawn from it.
