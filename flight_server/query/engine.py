@@ -18,7 +18,7 @@ from datafusion import SQLOptions
 
 from flight_server.lake.prune import filters_by_scan
 from flight_server.lake.verify import verify_files
-from flight_server.options import TIMESTAMPS, UTC
+from flight_server.options import SCHEMA, TIMESTAMPS, UTC
 from flight_server.ports import Asker, TableInfo
 from flight_server.query.failures import from_engine
 from flight_server.query.filter_memory import FilterMemory
@@ -134,6 +134,8 @@ class Engine:
         definitions = self._reader(asker).scope.definitions
         if request is None:
             return self._pinning.now(definitions)
+        if asker.options[SCHEMA] != PUBLIC:
+            sql = None  # its text need not have the word system
         return self._pinning.at(request, definitions, sql, given_up)
 
     def purge(self) -> None:

@@ -14,6 +14,7 @@ from contract.errors import HighwaterError, NotFoundError, RequestError, Unavail
 from contract.marker import Gap
 from contract.table import LANES, OFFSET, Lane
 from flight_server.cut.request import cut_request
+from flight_server.options import DEFAULTS
 from flight_server.ports import Asker
 from flight_server.query import statement
 from tests.support.cuts import PARTITIONS, QUESTIONS, Answer, CutWorld, some_commit
@@ -269,6 +270,17 @@ def test_a_cut_beyond_what_was_read_is_waited_for_and_then_refused(world: CutWor
     world.follow(0, 50)
     with pytest.raises(UnavailableError, match="stands at offset 50, asked for is 60"):
         world.ask(COUNT, cut_request({"exactly": far, "policy": "fail"}))
+
+
+def test_system_tables_of_the_sessions_schema_are_waited_for_as_well(world: CutWorld) -> None:
+    world.follow(0, 50)
+    request = cut_request({"at_least": '{"trades": {"0": 60}}', "policy": "fail"})
+    options, _ = DEFAULTS.changed({"schema": "system"})
+    engine = world.joint.engine
+
+    assert engine.pin(request, "SELECT * FROM cut").asked is not None
+    with pytest.raises(UnavailableError):
+        engine.pin(request, "SELECT * FROM cut", Asker(options=options))
 
 
 def test_the_receipt_says_what_was_asked_for_and_which_snapshot_was_read(world: CutWorld) -> None:
