@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from contract.marker import MARKER_KEY, Marker, is_at_or_after
+from contract.marker import MAINTENANCE_KEY, MARKER_KEY, Marker, is_at_or_after
 from contract.table import LANES, OFFSET, PARTITION, TIMESTAMP, Lane
 from flight_server.tail.columns import integers
 from flight_server.tail.watermarks import NOTHING_YET
 from highwater.simulate.faults import Reached
 from highwater.simulate.oracle import KINDS, Event, Ranges, Unseen
+from highwater.simulate.table import places
+from highwater.simulate.upkeep import wrong_in_copy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +95,10 @@ class TableChecks:
             _require(snapshot.rows.num_rows == 0, "rows came without a marker")
             return base
         marker = Marker.from_json(snapshot.summary[MARKER_KEY])
+        if MAINTENANCE_KEY in snapshot.summary:
+            wrong = wrong_in_copy(snapshot, marker, base.marker)
+            _require(not wrong, wrong)
+            return base
         before = base.marker.next if base.marker else {}
         origin = base.origin or {p: min(o) for p, o in marker.next.items()}
         facts = Facts(marker, origin)
@@ -156,7 +162,7 @@ class TableChecks:
             return base
         if base.marker is not None:
             _check_order(base.marker, marker)
-        added = _places(snapshot.rows)
+        added = places(snapshot.rows)
         _require(len(set(added)) == len(added), f"dead letters twice: {added}")
         _require(base.dead.isdisjoint(added), f"dead letters again: {added}")
         oracle = self._world.oracle(marker.topic_id)
@@ -235,7 +241,7 @@ class ViewChecks:
     def _check_dead(self, view: View[SimSnapshot], facts: Facts, oracle: Oracle) -> None:
         known = self._world.tables.dead(view.dead.snapshot_id if view.dead else None)
         lake = known.dead
-        tail = [place for batch in view.dead_tail for place in _places(batch)]
+        tail = [place for batch in view.dead_tail for place in places(batch)]
         shown = sorted(tail + [(p, o) for p, o in lake if o < view.dead_cut(p)])
         _require(len(set(shown)) == len(shown), f"dead letters twice: {shown}")
         for partition in view.cut:
@@ -254,12 +260,6 @@ class ViewChecks:
             for key, offsets in found.items():
                 total.setdefault(key, []).extend(offsets)
         return total
-
-
-def _places(rows: pa.Table | pa.RecordBatch) -> list[tuple[int, int]]:
-    """Partition and offset of each row."""
-    columns = (rows.column(c).to_pylist() for c in (PARTITION, OFFSET))
-    return list(zip(*columns, strict=True))
 
 
 def _found_in(oracle: Oracle, batches: list[pa.RecordBatch]) -> Found:

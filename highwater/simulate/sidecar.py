@@ -14,6 +14,7 @@ from highwater.simulate.oracle import DEFINITION
 from highwater.simulate.ports import Port, SimLog, SimTable
 from highwater.simulate.scheduler import Owner, SimClock, SimulatedCrash, SimWorker
 from highwater.simulate.table import MemoryTable
+from highwater.simulate.upkeep import maintain
 from ingest.backoff import Backoff
 from ingest.commit import FencedError, TableWriter, WriterParts
 from ingest.config import IngestSettings
@@ -89,6 +90,19 @@ class Sidecar:
     def start(self) -> None:
         """Run it."""
         self.world.scheduler.spawn(self.owner, self._run, self.world.random.uniform(0, 0.2))
+        if self.world.is_maintained:
+            self.world.scheduler.spawn(self.owner, self._maintain, self.world.upkeep.uniform(0, 1))
+
+    def _maintain(self) -> None:
+        world = self.world
+        maintain(
+            self._port,
+            world.rows,
+            self.clock,
+            lambda: self._rows.epoch,
+            world.next_id,
+            world.upkeep,
+        )
 
     def _run(self) -> None:
         try:
@@ -116,12 +130,13 @@ class Sidecar:
         world, random = self.world, self.world.random
         scheduler, owner = world.scheduler, self.owner
         late = world.plan.late_decoding
+        self._rows = self._writer(world.rows, "rows")
         return Parts(
             definition=DEFINITION,
             log=self.log,
             look=SimLog(self._port, ScriptedLog(world.log)).look,
             log_again=self._log_again,
-            rows=self._writer(world.rows, "rows"),
+            rows=self._rows,
             dead=self._writer(world.dead, "dead"),
             committer=SimWorker(scheduler, owner, lambda: random.uniform(0, 0.02)),
             watcher=SimWorker(scheduler, owner, lambda: random.uniform(0, 0.02)),

@@ -81,6 +81,15 @@ class Storage:
         self.head = self.last_id
         return self.last_id
 
+    def carry(self, summary: Mapping[str, str]) -> int:
+        """Put a snapshot of maintenance on top of the head: it changes no row and no property."""
+        self.last_id += 1
+        self.snapshots[self.last_id] = Snapshot(
+            self.last_id, self.head, self.schema.empty_table(), summary, self.last_id
+        )
+        self.head = self.last_id
+        return self.last_id
+
     def ancestors(self) -> Iterator[Snapshot]:
         """The head and those before it that are still known, newest first."""
         found = self.snapshots.get(self.head) if self.head is not None else None
@@ -197,3 +206,9 @@ class MemoryTable:
         if self._next_is([fault]):
             self.storage.faults.popleft()
             raise UnavailableError(f"scripted: {fault.value}")
+
+
+def places(rows: pa.Table | pa.RecordBatch) -> list[tuple[int, int]]:
+    """Partition and offset of each row."""
+    columns = (rows.column(c).to_pylist() for c in (PARTITION, OFFSET))
+    return list(zip(*columns, strict=True))

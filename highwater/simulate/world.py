@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from highwater.simulate.lake import SimSnapshot
     from ingest.breaker import Pin
 
+_MAINTAINED = 0.25  # share of the seeds
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 
 
@@ -33,6 +34,9 @@ class World:
 
     def __init__(self, seed: int, *, traced: bool = False) -> None:
         self.random = Random(seed)
+        # Of its own, so that a seed without maintenance plays as if there were none.
+        self.upkeep = Random(seed + 1)
+        self.is_maintained = self.upkeep.random() < _MAINTAINED
         self.plan = Plan.of(self.random)
         self.calm = False
         self.pin: Pin | None = None  # of the sidecars' breakers

@@ -15,6 +15,7 @@ from pyiceberg.types import TimestamptzType
 
 from contract.errors import OperatorError, UnavailableError
 from contract.health import storage_code
+from contract.marker import MARKER_KEY
 from contract.table import TIMESTAMP
 from ingest.iceberg_schema import check_same
 from ingest.iceberg_snapshots import ancestors, expirable, summary_of
@@ -98,6 +99,8 @@ class MaintainedTable:
         """
         table: Table = head.handle
         check_same(self._shape, table.schema(), table.spec(), self.name)
+        if not _is_carried(table):
+            return LiveFiles(refused="no snapshot has its marker any more; the next flush will")
         snapshot = table.current_snapshot()
         if snapshot is None:
             return LiveFiles()
@@ -141,6 +144,8 @@ class MaintainedTable:
     def swap(self, swap: Swap, marker: Marker, expected: Head) -> CommitOutcome | Gone:
         """See `SwapTable`."""
         table: Table = expected.handle
+        if not _is_carried(table):
+            return Gone()  # forgotten since the files were chosen
         transaction = table.transaction()
         try:
             overwrite = transaction.update_snapshot(
@@ -171,6 +176,11 @@ def outside(what: str) -> Iterator[None]:
         yield
     except (*OUTSIDE, pa.ArrowException) as error:
         raise UnavailableError(f"{what}: {failure_words(error)}") from error
+
+
+def _is_carried(table: Table) -> bool:
+    """Whether a known snapshot has the marker. A copy in the properties is not made more of it."""
+    return any(MARKER_KEY in summary_of(s) for s in ancestors(table))
 
 
 def _small(file: DataFile, timestamp_id: int, is_new: bool) -> SmallFile:

@@ -42,7 +42,7 @@ class Swap:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A replaced file is not in the head any more: the swap can never be committed."""
+    """What it stands on, a replaced file as a rule, is not in the head any more: it is given up."""
 
 
 class SwapTable(Protocol):
@@ -130,7 +130,7 @@ class Lander:
             case Committed():
                 return ""
             case Gone():
-                raise _given_up(self.table.name, "files were replaced by another commit")
+                raise _given_up(self.table.name, "its files were replaced by another commit")
             case Conflict():
                 return "another commit came first"
             case _:

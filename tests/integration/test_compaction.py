@@ -223,6 +223,21 @@ def test_a_compaction_that_took_too_long_is_not_committed(lab: Lab) -> None:
     assert len(lab.live()) == 1
 
 
+def test_a_marker_that_is_in_the_properties_alone_is_not_made_a_snapshots(lab: Lab) -> None:
+    """It may be of a commit that was rolled back; whoever flushes decides what to believe."""
+    for _ in range(8):
+        lab.append()
+    table = lab.catalog.load_table(lab.identifier)
+    table.overwrite(table.scan().to_arrow())
+    table = lab.catalog.load_table(lab.identifier)
+    old = [s.snapshot_id for s in table.snapshots()[:-1]]
+    table.maintenance.expire_snapshots().by_ids(old).commit()
+
+    assert "no snapshot has its marker" in lab.maintainer().compact(always).refused
+    lab.append()
+    assert lab.maintainer().compact(always).refused == ""
+
+
 def test_it_ends_between_row_groups_when_it_must_pause_and_leaves_nothing(lab: Lab) -> None:
     for _ in range(8):
         lab.append()

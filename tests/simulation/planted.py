@@ -16,6 +16,7 @@ from highwater.simulate.table import Storage
 from ingest.admission import Admission
 from ingest.commit import TableWriter
 from ingest.flush import Flusher
+from ingest.maintenance.swap import Lander
 from ingest.ports import NOTHING_WRITTEN, Committed
 from ingest.table_watch import TableWatch
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from contract.marker import Marker
     from flight_server.tail.index import TailIndex
     from ingest.flush import Flush
-    from ingest.ports import Written
+    from ingest.ports import Head, Written
 
 Plant = Callable[["pytest.MonkeyPatch"], None]
 
@@ -101,6 +102,24 @@ def server_forgets_duplicates_at_a_restart(patch: pytest.MonkeyPatch) -> None:
 def epoch_does_not_fence(patch: pytest.MonkeyPatch) -> None:
     """A sidecar writes on whoever has taken over the table."""
     patch.setattr(TableWriter, "_require", lambda *_: None)
+
+
+def compaction_is_not_fenced(patch: pytest.MonkeyPatch) -> None:
+    """A sidecar compacts a table that another one has taken over."""
+    patch.setattr(Lander, "_checked", lambda _self, head: head.marker)
+
+
+def compaction_carries_a_marker_of_before(patch: pytest.MonkeyPatch) -> None:
+    """Not that of the head it stands on: what was flushed meanwhile is taken back."""
+    real = Lander._checked
+    before: dict[int, Marker] = {}
+
+    def checked(self: Lander, head: Head) -> Marker:
+        stale = before.get(id(self))
+        before[id(self)] = real(self, head)
+        return stale or before[id(self)]
+
+    patch.setattr(Lander, "_checked", checked)
 
 
 def rows_are_committed_before_dead_letters(patch: pytest.MonkeyPatch) -> None:

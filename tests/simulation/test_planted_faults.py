@@ -33,6 +33,8 @@ PURPOSE: dict[Plant, tuple[tuple[Fault, ...], str]] = {
         "tail",
     ),
     planted.epoch_does_not_fence: ((Fault.SECOND_SIDECAR,), ""),
+    planted.compaction_is_not_fenced: ((Fault.SECOND_SIDECAR,), "has compacted in epoch"),
+    planted.compaction_carries_a_marker_of_before: ((), "a compaction carries"),
     planted.rows_are_committed_before_dead_letters: ((Fault.POISON,), "no dead letters"),
     planted.lane_that_waits_is_said_to_be_read: ((Fault.PINNED_LEVEL,), "rows of the commit"),
     planted.backfill_begins_where_the_live_reader_is: (
