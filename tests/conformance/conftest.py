@@ -7,11 +7,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyarrow import flight
 
+from tests.conformance.table import Recorder
 from tests.support.flight_fixture import SmallEngine, connected, sample_engine, serving
 from tests.support.joint import Joint, make_joint, sample_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    recorders = [p for p in config.pluginmanager.get_plugins() if isinstance(p, Recorder)]
+    if not recorders:
+        config.pluginmanager.register(Recorder(), "conformance")
+
+
+@pytest.fixture(scope="session")
+def recorder(pytestconfig: pytest.Config) -> Recorder:
+    plugins = pytestconfig.pluginmanager.get_plugins()
+    return next(plugin for plugin in plugins if isinstance(plugin, Recorder))
 
 
 @pytest.fixture(scope="session")

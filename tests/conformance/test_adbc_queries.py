@@ -159,7 +159,7 @@ def test_statements_about_queries_give_rows(cursor: Any, sql: str) -> None:
 
 
 def test_one_trailing_semicolon_is_fine(cursor: Any) -> None:
-    """50"""
+    """50, 51"""
     cursor.execute("select 1 as x; ")
 
     assert cursor.fetchall() == [(1,)]

@@ -10,6 +10,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from pyarrow import flight
+
+from flight_server.protocol import commands
+from flight_server.security.identity import EVERYBODY
+from tests.support.flight_fixture import SmallEngine, connected
 
 
 def test_pandas_reads_a_query_of_100_kb(connection: Any) -> None:
@@ -76,6 +81,26 @@ def test_large_uploads_are_refused_in_words(cursor: Any) -> None:
 
     with pytest.raises(adbc.Error, match="read-only"):
         cursor.adbc_ingest("fresh", pa.Table.from_batches([batch] * 100))
+
+
+def test_a_cancelled_ingest_leaves_nothing(
+    client: flight.FlightClient, server: Any, engine: SmallEngine
+) -> None:
+    """30"""
+    before = engine.tables(EVERYBODY)
+    command = commands.encode(commands.StatementIngest("t"))
+    batch = pa.record_batch({"a": [7], "s": ["new"]})
+    options = flight.FlightCallOptions(timeout=0.5)
+    writer, _ = client.do_put(flight.FlightDescriptor.for_command(command), batch.schema, options)
+    for _ in range(3):
+        writer.write_batch(batch)
+    with pytest.raises(pa.ArrowException, match=r"(?i)deadline|timed out|read-only"):
+        writer.close()  # the deadline of the client passes first, or the server has refused it
+
+    assert engine.tables(EVERYBODY) == before
+    with connected(server.port) as connection, connection.cursor() as cursor:
+        cursor.execute("select count(*) as n from t where s = 'new'")
+        assert cursor.fetchall() == [(0,)]
 
 
 def test_pandas_writes_are_refused_in_words(connection: Any) -> None:

@@ -59,6 +59,7 @@ def answers(live: Joint) -> dict[str, str]:
 
 
 def test_jdbc_metadata_getters_all_answer(answers: dict[str, str]) -> None:
+    """33, 38"""
     called, _, failed = answers["getters"].partition(" ")
 
     assert int(called) > 100
@@ -66,6 +67,7 @@ def test_jdbc_metadata_getters_all_answer(answers: dict[str, str]) -> None:
 
 
 def test_jdbc_lists_catalogs_schemas_tables_columns_and_no_keys(answers: dict[str, str]) -> None:
+    """34"""
     assert answers["catalogs"] == "[[highwater]]"
     assert answers["schemas"] == "[[public, highwater], [system, highwater]]"
     assert answers["table types"] == "[[SYSTEM TABLE], [TABLE], [VIEW]]"
@@ -77,6 +79,7 @@ def test_jdbc_lists_catalogs_schemas_tables_columns_and_no_keys(answers: dict[st
 
 
 def test_jdbc_reads_every_type_of_the_tables(answers: dict[str, str]) -> None:
+    """35"""
     assert answers["types"] == (
         "[[BTCUSDT, 39433.60000000, [], 2024-02-29, BTCUSDT, aBTCUSDT, [0, -1], true, null, "
         '{"is_buyer_maker":"false"}]]'
@@ -85,6 +88,7 @@ def test_jdbc_reads_every_type_of_the_tables(answers: dict[str, str]) -> None:
 
 
 def test_jdbc_prepares_binds_and_runs_again(answers: dict[str, str]) -> None:
+    """36, 37"""
     assert answers["prepared"] == "[4, 1, [[200]], [[200]], 2]"
     assert answers["execute"] == "[true, [[1]]]"
     assert answers["max rows"] == "3"
@@ -93,12 +97,14 @@ def test_jdbc_prepares_binds_and_runs_again(answers: dict[str, str]) -> None:
 
 
 def test_jdbc_errors_say_what_is_wrong(answers: dict[str, str]) -> None:
+    """51"""
     assert "this server is read-only" in answers["write"]
     assert "No field named nothing" in answers["wrong"]
     assert "Traceback" not in answers["wrong"]
 
 
 def test_jdbc_cancels_from_another_thread(live: Joint) -> None:
+    """37"""
     with serving(live.engine) as server:
         assert ask(server.port, "cancel")["cancel"] == "cancelled"
 
@@ -113,6 +119,7 @@ def test_jdbc_cancels_from_another_thread(live: Joint) -> None:
     ids=lambda properties: properties[0].partition("=")[0],
 )
 def test_jdbc_connects_with_each_kind_of_property(live: Joint, properties: tuple[str, ...]) -> None:
+    """32"""
     with serving(live.engine) as server:
         answers = ask(server.port, "execute,set catalog,timestamp as object", *properties)
 

@@ -204,7 +204,7 @@ def test_long_errors_are_cut_and_keep_their_code(channel: grpc.Channel, letter: 
 
 
 def test_results_arrive_at_clients_with_4_mib_messages(channel: grpc.Channel) -> None:
-    """45: plain gRPC accepts 4 MiB a message"""
+    """40, 45: plain gRPC accepts 4 MiB a message"""
     command = commands.encode(commands.StatementQuery("select n, n + 1 as m from many"))
     answer = flight.FlightInfo.deserialize(_ask(channel, "GetFlightInfo", _descriptor(command)))
     request = pb.Ticket(ticket=answer.endpoints[0].ticket.ticket).SerializeToString()

@@ -60,7 +60,7 @@ def test_tables_are_filtered(
 def test_metadata_streams_have_the_promised_schema(
     client: flight.FlightClient, command: object
 ) -> None:
-    """33, 34, 39"""
+    """33, 34, 39, 40"""
     descriptor = flight.FlightDescriptor.for_command(commands.encode(command))
     info = client.get_flight_info(descriptor)
     rows = client.do_get(info.endpoints[0].ticket).read_all()
