@@ -32,6 +32,11 @@ def parse_receipt(text: bytes, table: str) -> Receipt:
     )
 
 
+def is_without(text: bytes, table: str) -> bool:
+    """Whether a receipt says nothing of that table: it had no view when `system.*` was asked."""
+    return table not in json.loads(text)["tables"]
+
+
 def _cut(offsets: Mapping[str, Mapping[str, int]]) -> Cut:
     high, medium, low = LANE_NAMES
     return {int(p): (lanes[high], lanes[medium], lanes[low]) for p, lanes in offsets.items()}

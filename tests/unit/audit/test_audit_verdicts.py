@@ -16,7 +16,7 @@ from highwater.audit.lineage import FOREIGN_KEY, ForeignRow, Lineage
 from highwater.audit.log_model import LogModel
 from highwater.audit.questions import KINDS as QUESTIONS
 from highwater.audit.questions import Covered, Question, Topics, any_question
-from highwater.audit.receipt import Receipt, furthest, parse_receipt, went_back
+from highwater.audit.receipt import Receipt, furthest, is_without, parse_receipt, went_back
 from highwater.audit.schedule import KINDS, chosen, rounds
 from highwater.audit.verdict import Rows, Verdict, compare
 from tests.support.failpoints import HandClock
@@ -221,3 +221,8 @@ def test_questions_of_any_log_have_an_answer_for_any_cut() -> None:
         assert isinstance(in_lake, int)
         assert isinstance(in_tail, int)
         assert rows == in_lake + in_tail
+
+
+def test_a_receipt_over_no_view_of_the_table_says_nothing_of_it() -> None:
+    assert is_without(b'{"tables": {}}', "trades")
+    assert not is_without(b'{"tables": {"trades": {}}}', "trades")
