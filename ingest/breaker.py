@@ -102,6 +102,7 @@ class Breaker:
         self.last: Decision | None = None
         self._entered_s = now_s
         self._held_s = now_s  # when the level was held last
+        self._holder: Signal | None = None  # by which signal
 
     def update(
         self, readings: Readings, pin: Pin | None, now_s: float, wall_s: float
@@ -139,26 +140,28 @@ class Breaker:
             return None
         nearest = self._nearest(readings)
         if nearest is not None and nearest[0] > 0:
-            self._held_s = now_s
+            self._held_s, self._holder = now_s, nearest[1]
             return None
         if now_s - max(self._held_s, self._entered_s) < self._dwell.down_s:
             return None
         lower = Level(self.level - 1)
         if nearest is None:  # nothing speaks for this level: nobody but a pin has set it
             return self._move(lower, Signal.PIN, 0.0, 0.0, now_s, wall_s, "no signal holds it")
-        _, signal, limit = nearest
+        _, signal, limit = self._nearest(readings, self._holder) or nearest
         return self._move(lower, signal, readings[signal], limit, now_s, wall_s)
 
-    def _nearest(self, readings: Readings) -> tuple[float, Signal, float] | None:
+    def _nearest(
+        self, readings: Readings, only: Signal | None = None
+    ) -> tuple[float, Signal, float] | None:
         """The signal that is furthest above what leaves this level: how far, and that limit.
 
-        None: no signal that has a reading knows this level or a higher one.
+        None: no signal (or not this one) that has a reading knows this level or a higher one.
         """
         found: tuple[float, Signal, float] | None = None
         for signal, bands in self._thresholds.items():
             value = readings.get(signal)
             limits = [band.leave for level, band in _by_level(bands) if level >= self.level]
-            if value is None or not limits:
+            if value is None or not limits or only not in {None, signal}:
                 continue
             above = (value - limits[0]) / max(limits[0], 1.0)  # signals have units of their own
             if found is None or above > found[0]:
@@ -178,6 +181,8 @@ class Breaker:
         self.last = Decision(self.level, after, signal, value, limit, wall_s, reason)
         self.level = after
         self._entered_s = self._held_s = now_s
+        if after > self.last.before:
+            self._holder = signal
         return self.last
 
 

@@ -151,7 +151,11 @@ def test_what_belongs_to_another_command_is_left_to_it(tmp_path: Path) -> None:
         (["--wait-s", "0.4"], "", r"--wait-s: 0.4 s is below the minimum 0.5 s"),
         (["--wait-s", "nan"], "", r"--wait-s: nan s is below"),
         (["--mode", "slow"], "", r"--mode: 'slow' is none of fast, safe"),
-        (["--catalog-properties", "x"], "", r"--catalog-properties: not of type table; it is a secret"),
+        (
+            ["--catalog-properties", "x"],
+            "",
+            r"--catalog-properties: not of type table; it is a secret",
+        ),
         ([], "port = true", r"\[serve\] port: True is not of type integer"),
         ([], "port = '1x'", r"\[serve\] port: '1x' is not of type integer"),
         ([], "warm = 1", r"\[serve\] warm: 1 is not of type yes/no"),

@@ -74,6 +74,17 @@ def test_it_falls_one_level_at_a_time() -> None:
     assert waits == [DWELL.down_s] * 4
 
 
+def test_what_held_a_level_is_told_when_it_is_left() -> None:
+    bench = Bench()
+    bench.read(22, failed=0)
+    bench.read(16, failed=0)
+
+    bench.settle(3, failed=0)
+
+    falls = [d for _, d in bench.decisions if d.after < d.before]
+    assert [(d.signal, d.value, d.limit) for d in falls] == [(LAG, 3, 15), (LAG, 3, 5)]
+
+
 def test_a_level_lasts_before_a_higher_one() -> None:
     bench = Bench()
     bench.read(10)
