@@ -166,21 +166,34 @@ def _lake_piece(
     next_offsets: NextOffsets,
     lake_rows: Iterable[pa.RecordBatch],
 ) -> _Piece | None:
-    """The lake's remembered rows in log order."""
-    plain = [as_strings(b) for b in lake_rows if b.num_rows]
-    if not plain:
+    """The lake's remembered rows in log order. No others are held: a lane may be far behind."""
+    first, end = _bounds(remembered, next_offsets)
+    found: list[pa.RecordBatch] = []
+    for batch in lake_rows:
+        rows = as_strings(batch)
+        lanes = lanes_of(definition, rows)
+        partitions, at = integers(rows, PARTITION), integers(rows, OFFSET)
+        known = (partitions >= 0) & (partitions < len(first))
+        where = np.where(known, partitions, 0)
+        mask = known & (at >= first[where, lanes]) & (at < end[where, lanes])
+        if mask.any():
+            found.append(rows.filter(pa.array(mask)))
+    if not found:
         return None
-    table = pa.Table.from_batches(plain).sort_by([(PARTITION, "ascending"), (OFFSET, "ascending")])
+    table = pa.Table.from_batches(found).sort_by([(PARTITION, "ascending"), (OFFSET, "ascending")])
     rows = table.combine_chunks().to_batches()[0]
-    lanes = lanes_of(definition, rows)
-    partitions = integers(rows, PARTITION)
-    size = (max(int(partitions.max()), *next_offsets, *remembered) + 1, len(LANES))
+    columns = [definition.message_id, PARTITION, OFFSET, TIMESTAMP]
+    return _Piece(rows.select(columns), lanes_of(definition, rows))
+
+
+def _bounds(
+    remembered: Mapping[int, RememberedByLane], next_offsets: NextOffsets
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the remembered rows of the lake begin and end, shape (partitions, lanes) each."""
+    size = (max([0, *next_offsets, *remembered]) + 1, len(LANES))
     first, end = np.full(size, 2**62, np.int64), np.zeros(size, np.int64)
     for partition, starts in remembered.items():
         first[partition] = [s.from_offset for s in starts]
     for partition, offsets in next_offsets.items():
         end[partition] = offsets
-    at = integers(rows, OFFSET)
-    mask = (at >= first[partitions, lanes]) & (at < end[partitions, lanes])
-    columns = [definition.message_id, PARTITION, OFFSET, TIMESTAMP]
-    return _Piece(rows.select(columns).filter(pa.array(mask)), lanes[mask]) if mask.any() else None
+    return first, end

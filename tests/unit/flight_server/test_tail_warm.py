@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import hypothesis.strategies as st
 import numpy as np
+import pyarrow as pa
 from hypothesis import given, settings
 
 from contract.decode import Decoder
-from contract.duplicates import DuplicateFilter
+from contract.duplicates import DuplicateFilter, Remembered
 from contract.lanes import lanes_of
 from contract.log import RawBatch
 from contract.table import LANES, OFFSET, Lane
@@ -28,7 +29,7 @@ from tests.support.log_model import DEFINITION, Event, ModelLog
 from tests.support.view_model import ModelLake
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from collections.abc import Iterator
 
 STEPS = st.sampled_from([-40, -3, 0, 1, 2, 5, 12])
 EVENTS = st.lists(
@@ -172,3 +173,23 @@ def test_rows_that_were_never_read_must_be_covered_by_the_marker() -> None:
 
     assert fitting([partial], {0: (8, 3, 3)}, {})[0] == [partial]
     assert fitting([partial], {0: (7, 3, 3)}, {})[0] == []
+
+
+def test_rows_of_the_lake_that_no_lane_remembers_are_not_held() -> None:
+    """A lane that is far behind has everything behind it read: that must not be kept."""
+    log = ModelLog()
+    log.produce(0, *(Event(f"id{i}", Lane.HIGH, i) for i in range(2_000)))
+    rows = rows_at(log, list(range(2_000)))
+    held: list[int] = []
+
+    def lake_rows() -> Iterator[pa.RecordBatch]:
+        before = pa.total_allocated_bytes()
+        for _ in range(50):
+            yield pa.RecordBatch.from_pydict(rows.to_pydict(), rows.schema)
+            held.append(pa.total_allocated_bytes() - before)
+
+    starts = (Remembered(1_999, 0), Remembered(0, 0), Remembered(0, 0))
+    next_offsets = {0: (2_000, 0, 0)}
+    seed(DuplicateFilter(DEFINITION), DEFINITION, {0: starts}, next_offsets, lake_rows(), [])
+
+    assert held[-1] < 4 * rows.nbytes
