@@ -48,6 +48,9 @@ bench: install ## all benchmarks (QUICK=1 for small data)
 figures: install ## record all benchmarks anew, and what is made of them (QUICK=1 for small data)
 	$(BIN)/python -m benchmarks.record $(if $(QUICK),--quick)
 
+conformance: install ## test Flight SQL as clients speak it, and write docs/conformance.md
+	$(BIN)/python -m tests.conformance.table
+
 simulate: install ## the long run of the simulation (SEEDS=20000, JOBS=1)
 	$(BIN)/highwater simulate --seeds $(or $(SEEDS),20000) --jobs $(or $(JOBS),1)
 

@@ -59,7 +59,7 @@ class Planner:
     def plan_rows(self, sql: str, rows: Sequence[Mapping[str, pa.Scalar]], asker: Asker) -> Plan:
         """Likewise for each of `rows`, over one cut for all of them."""
         with self._slots.taken():
-            return self._engine.plan_rows(sql, rows, asker)
+            return self._workers.run(lambda: self._engine.plan_rows(sql, rows, asker))
 
     def parameters(self, sql: str, asker: Asker) -> pa.Schema:
         """The placeholders of `sql`; see `Engine.parameters`."""

@@ -36,7 +36,10 @@ _STRING = _words(
     "regexp_like regexp_match regexp_replace repeat replace reverse right rpad rtrim split_part "
     "starts_with strpos substr translate trim upper"
 )
-_SYSTEM = ("arrow_cast", "arrow_typeof", "coalesce", "nullif", "nvl", "version")
+_SYSTEM = _words(
+    "arrow_cast arrow_typeof coalesce current_catalog current_database current_schema current_user "
+    "nullif nvl session_user version"
+)
 _TIME = _words(
     "current_date current_time date_bin date_part date_trunc from_unixtime make_date now "
     "to_char to_date to_timestamp to_timestamp_micros to_timestamp_millis to_unixtime"
@@ -56,7 +59,7 @@ def facts(product: Product, limits: ProtocolLimits) -> Facts:
         508: (TEXTS, list(_KEYWORDS)),
         509: (TEXTS, _NUMERIC),
         510: (TEXTS, _STRING),
-        511: (TEXTS, list(_SYSTEM)),
+        511: (TEXTS, _SYSTEM),
         512: (TEXTS, _TIME),
         513: (TEXT, "\\"),
         514: (TEXT, "$"),

@@ -1,6 +1,6 @@
 """The table of `docs/conformance.md`: made from the sheet and the outcomes of a run.
 
-python -m tests.conformance.table      runs the folder, and writes the table anew
+`make conformance` runs the folder, and writes the table anew.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NUMBERS = re.compile(r"\d+(?:, \d+)*")
 _HEAD = """# Conformance
 
 Flight SQL as stock clients speak it: 53 tests, by the numbers of `tests/conformance/sheet.toml`.
-This table is made from a run of `tests/conformance` (`python -m tests.conformance.table`), and a
-test compares it with each further run. *Checks* counts what ran and passed; where a client cannot
-be run there, the last column says what stands in for it.
+This table is made from a run of `tests/conformance` (`make conformance`), and a test compares
+it with each further run. *Checks* counts what ran and passed; where a client cannot be run there,
+the last column says what stands in for it.
 
 | | client | call | checks | by |
 |---|---|---|---|---|

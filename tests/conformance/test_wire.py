@@ -79,6 +79,21 @@ def test_handshake_of_each_client_is_accepted(
     assert _handshake(channel, header, messages)["authorization"].startswith("Bearer ")
 
 
+def test_a_session_that_is_gone_with_its_options_says_so(client: flight.FlightClient) -> None:
+    """5, 24"""
+    descriptor = flight.FlightDescriptor.for_command(_STATEMENT)
+    cookie = f"arrow_flight_session_id={'ab' * 16}"
+    known, gone = (
+        flight.FlightCallOptions(headers=[(b"cookie", text.encode())])
+        for text in (cookie, f"{cookie}.set")
+    )
+
+    assert client.get_flight_info(descriptor, known).endpoints
+    with pytest.raises(pa.ArrowInvalid, match="this session has expired"):
+        client.get_flight_info(descriptor, gone)
+    assert list(client.do_action(flight.Action("GetSessionOptions", b""), gone))
+
+
 def test_get_schema_equals_the_streamed_schema(client: flight.FlightClient) -> None:
     """19, 9"""
     descriptor = flight.FlightDescriptor.for_command(_STATEMENT)
