@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 LOCK := requirements.lock
-BENCHMARKS := decode joint freshness ingest tail
+BENCHMARKS := decode joint freshness ingest tail maintenance
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
