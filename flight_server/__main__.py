@@ -36,10 +36,17 @@ _HANDLE_BYTES = 16
 # too. With Python's default of 5 ms each of these returns may wait as long for the other side.
 _SWITCH_INTERVAL_S = 0.0002
 
+# Threads of the engine, for each core. A statement that it cannot interrupt keeps some of them
+# (docs/limits.md); the others are left to its neighbours. The engine reads this when first used.
+_ENGINE_THREADS = "TOKIO_WORKER_THREADS"
+_ENGINE_THREADS_PER_CORE = 3
+
 
 def run(argv: list[str], environ: Mapping[str, str]) -> int:
     """Serve until a signal says stop; the exit code."""
     settle_allocators()
+    cores = len(os.sched_getaffinity(0))
+    os.environ.setdefault(_ENGINE_THREADS, str(_ENGINE_THREADS_PER_CORE * cores))
     try:
         settings = load(ServeSettings, "serve", argv, environ)
         start_logging(settings.log_level, settings.log_format)
@@ -47,7 +54,7 @@ def run(argv: list[str], environ: Mapping[str, str]) -> int:
             settings,
             SystemClock(),
             lambda: secrets.token_bytes(_HANDLE_BYTES),
-            len(os.sched_getaffinity(0)),
+            cores,
         )
     except HighwaterError as error:
         sys.stderr.write(f"highwater serve: {error}\n")

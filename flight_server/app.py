@@ -24,6 +24,7 @@ from flight_server.query.engine import Engine
 from flight_server.query.live import LiveTable
 from flight_server.query.session import Session
 from flight_server.query.system import System
+from flight_server.running import Queries
 from flight_server.security.listening import load_tls, location, warnings
 from flight_server.security.setup import make_callers
 from flight_server.server import HighwaterFlightServer
@@ -62,7 +63,14 @@ class Server:
             _log.warning("%s", warning)
         tls, callers = load_tls(settings), make_callers(settings, clock, new_id)
         self._conditions = Conditions("serve", BLOCKING, clock)
-        session = Session(settings.memory_limit_bytes, settings.cores or cores)
+        session = Session(
+            settings.memory_limit_bytes,
+            settings.cores or cores,
+            settings.statements_max,
+            settings.spill_limit_bytes,
+            clock,
+        )
+        queries = Queries(clock, settings.statement_limit_s)
         check = LocalFileCheck()
         boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
         scratch_dir = settings.data_dir / "scratch"
@@ -82,15 +90,14 @@ class Server:
             )
             for f in frames
         }
-        engine = self._engine = Engine(
-            session, frames, self._view, System(session.ctx, settings), check, clock
-        )
+        system = System(session.ctx, settings, queries)
+        engine = self._engine = Engine(session, frames, self._view, system, check, clock)
         metrics = Metrics(self._document)
         routes = {**health_routes(self._document), "/metrics": metrics.reply}
         self._health = HealthServer(settings.health_port, routes, clock)
         self._host, self._tls = settings.host, tls
         measured = MeasuredEngine(engine, metrics, clock)
-        self._flight = self._listen(settings, measured, clock, new_id, callers, tls)
+        self._flight = self._listen(settings, measured, queries, clock, new_id, callers, tls)
         self._stopped = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="tick", daemon=True)
 
@@ -138,6 +145,7 @@ class Server:
     def _listen(
         settings: ServeSettings,
         engine: MeasuredEngine,
+        queries: Queries,
         clock: Clock,
         new_id: Callable[[], bytes],
         callers: Callers,
@@ -145,6 +153,7 @@ class Server:
     ) -> HighwaterFlightServer:
         limits = ProtocolLimits(
             streams_max=settings.statements_max,
+            waiting_max=settings.statements_waiting_max,
             tickets=HandleBounds(settings.tickets_max),
             ticket_ttl_s=settings.ticket_ttl_s,
         )
@@ -157,6 +166,7 @@ class Server:
                 limits=limits,
                 callers=callers,
                 tls=tls,
+                queries=queries,
             )
         except OSError as error:
             raise OperatorError(

@@ -26,9 +26,15 @@ class ServeSettings(CommonSettings, SecuritySettings):
     )
     memory_limit_bytes: int = setting(
         2048 * MIB,
-        doc="Memory that all statements share; above it they spill to disk",
+        doc="Memory of all statements; each has a share of it, above which it spills to disk",
         unit="bytes",
         minimum=64 * MIB,
+    )
+    spill_limit_bytes: int = setting(
+        16 * 1024 * MIB,
+        doc="Disk that one statement may spill to; whole GiB",
+        unit="bytes",
+        minimum=1024 * MIB,
     )
     refresh_interval_s: float = setting(
         0.1, doc="How often the catalog is asked for new snapshots", unit="s", minimum=0.01
@@ -60,7 +66,13 @@ class ServeSettings(CommonSettings, SecuritySettings):
         minimum=0.1,
     )
     statements_max: int = setting(
-        64, doc="Statements that run at once; more wait for a moment, then are refused", minimum=1
+        32, doc="Statements that run at once; more wait for 5 s, then are refused", minimum=1
+    )
+    statements_waiting_max: int = setting(
+        64, doc="Statements that wait for their turn; more are refused at once", minimum=0
+    )
+    statement_limit_s: float = setting(
+        600.0, doc="How long a statement may run, its fetching included", unit="s", minimum=1.0
     )
     tickets_max: int = setting(
         256, doc="Planned statements kept; the one unused for longest goes first", minimum=1

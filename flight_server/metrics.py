@@ -25,6 +25,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from contract.health_server import Reply
+from flight_server.ports import UNWATCHED
 from flight_server.view import State
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from contract.clock import Clock
     from flight_server.cut.request import CutRequest
-    from flight_server.ports import Asker, Engine, Pinned, Plan, TableInfo
+    from flight_server.ports import Asker, Engine, Pinned, Plan, TableInfo, Watch
     from flight_server.security.identity import Identity
 
 _PLAN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -177,11 +178,11 @@ class _MeasuredPlan:
         self.pinned_bytes = plan.pinned_bytes
         metrics.receipts.labels(json.loads(self.receipt)["state"]).inc()
 
-    def stream(self) -> Generator[pa.RecordBatch, None, None]:
+    def stream(self, watch: Watch = UNWATCHED) -> Generator[pa.RecordBatch, None, None]:
         """See `Plan`."""
         metrics, start_s, end = self._metrics, self._clock.monotonic_s(), "failed"
         metrics.running.inc()
-        batches = self._plan.stream()
+        batches = self._plan.stream(watch)
         try:
             for batch in batches:
                 metrics.rows.inc(batch.num_rows)

@@ -39,6 +39,41 @@ class TableInfo:
     arrow_schema: pa.Schema  # as its rows are streamed: normalised types
 
 
+class Watch(Protocol):
+    """Who wants the rows of an execution, and may stop wanting them at any time."""
+
+    def check(self) -> None:
+        """Raise why the execution must end; asked at least every 50 ms while the engine works.
+
+        On the thread that reads the rows.
+        """
+        ...
+
+    def attach(self, stop: Callable[[], None]) -> None:
+        """`stop` ends the execution at once, and frees what it holds, from any other thread."""
+        ...
+
+    def note_memory(self, peak_bytes: int, spilled_bytes: int) -> None:
+        """What the execution has needed so far, as far as the engine says."""
+        ...
+
+
+class Unwatched:
+    """A watch of somebody who wants all rows."""
+
+    def check(self) -> None:
+        """See `Watch`."""
+
+    def attach(self, stop: Callable[[], None]) -> None:
+        """See `Watch`."""
+
+    def note_memory(self, peak_bytes: int, spilled_bytes: int) -> None:
+        """See `Watch`."""
+
+
+UNWATCHED = Unwatched()
+
+
 class Plan(Protocol):
     """One statement, planned over one pinned cut."""
 
@@ -57,7 +92,7 @@ class Plan(Protocol):
         """About how much memory the plan keeps from being freed while it can be run."""
         ...
 
-    def stream(self) -> Generator[pa.RecordBatch, None, None]:
+    def stream(self, watch: Watch = UNWATCHED) -> Generator[pa.RecordBatch, None, None]:
         """Execute, lazily. A second call gives the same rows; close() frees what it holds."""
         ...
 

@@ -14,6 +14,7 @@ from flight_server.handlers.values import Call
 from flight_server.protocol import status
 from flight_server.protocol.handshake import CALLER
 from flight_server.protocol.limits import Product, ProtocolLimits
+from flight_server.running import Queries
 from flight_server.security.callers import Anonymous
 
 if TYPE_CHECKING:
@@ -45,10 +46,13 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         product: Product = _DEFAULT_PRODUCT,
         callers: Callers | None = None,
         tls: Tls | None = None,
+        queries: Queries | None = None,
     ) -> None:
         self._limits = limits
         self._new_id = new_id
-        self._service = FlightSqlService(engine, limits, product, clock, new_id)
+        self._service = FlightSqlService(
+            engine, limits, product, clock, new_id, queries or Queries(clock)
+        )
         self._callers = callers or Anonymous(new_id)
         super().__init__(
             location,
@@ -58,12 +62,15 @@ class HighwaterFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         )
 
     def shutdown(self) -> None:
-        """Stop accepting, end running streams at their next batch, wait for them."""
+        """Stop accepting, end running streams, wait for them."""
         self._service.stop()
         super().shutdown()
 
     def purge_expired(self) -> None:
-        """Drop expired handles with the cuts they pin; for a timer, as an idle server needs it."""
+        """Drop expired handles with the cuts they pin, end statements that ran for too long.
+
+        For a timer: an idle server needs it, and callers that have stopped reading do.
+        """
         self._service.purge()
 
     def get_flight_info(

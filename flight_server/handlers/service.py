@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flight_server.handlers.values import Call
     from flight_server.ports import Engine
     from flight_server.protocol.limits import Product, ProtocolLimits
+    from flight_server.running import Queries
     from flight_server.statements import PlannedStatement
 
 _H = TypeVar("_H")
@@ -44,12 +45,14 @@ class FlightSqlService:
         product: Product,
         clock: Clock,
         new_id: Callable[[], bytes],
+        queries: Queries,
     ) -> None:
         self._limits = limits
         self._clock = clock
         self._engine = engine
         self._sql_info = sql_info.facts(product, limits)
-        self._delivery = Delivery(limits, clock)
+        self._queries = queries
+        self._delivery = Delivery(limits, queries, clock)
         self._tickets = ticket_store(limits, clock, new_id)
         self._handles = prepared_store(limits, clock, new_id)
         self._sessions = Sessions(
@@ -59,14 +62,12 @@ class FlightSqlService:
             clock=clock,
         )
         self._transactions = transaction_store(limits, clock, new_id)
-        cuts = Cuts(
-            engine, self._sessions, self._transactions, clock, limits, self._delivery.is_stopping
-        )
-        planner = Planner(engine, limits)
+        cuts = Cuts(engine, self._sessions, self._transactions, clock, limits, queries.is_stopping)
+        planner = Planner(engine, limits, clock)
         self._statements = statements = Statements(planner, cuts, self._delivery, self._tickets)
         prepared = Prepared(planner, cuts, self._handles, limits)
         sessions = SessionActions(self._sessions)
-        tickets = TicketActions(self._tickets, self._expires_wall_s)
+        tickets = TicketActions(self._tickets, queries, self._expires_wall_s)
         self._planners: Mapping[type[Any], Callable[[Any, Call], PlannedStatement]] = {
             commands.StatementQuery: statements.plan,
             commands.PreparedStatementQuery: prepared.plan,
@@ -149,11 +150,12 @@ class FlightSqlService:
         return self._clock.wall_s() + self._limits.ticket_ttl_s
 
     def stop(self) -> None:
-        """End every stream at its next batch."""
-        self._delivery.stop()
+        """End every stream."""
+        self._queries.stop()
 
     def purge(self) -> None:
-        """Drop expired handles and the cuts that they pin."""
+        """Drop expired handles and the cuts that they pin, end what ran for too long."""
+        self._queries.expire()
         self._tickets.purge()
         self._handles.purge()
         self._transactions.purge()

@@ -9,7 +9,8 @@ from contract.errors import RequestError
 from flight_server.cut.request import cut_request, take_hint
 from flight_server.handlers.values import Info, Rows
 from flight_server.protocol import commands, placeholders
-from flight_server.protocol.stream import Slots, result_schema
+from flight_server.protocol.stream import result_schema
+from flight_server.slots import Slots
 from flight_server.statements import HandleStore, OwnCut, PlannedStatement
 from flight_server.workers import Workers
 
@@ -29,10 +30,16 @@ if TYPE_CHECKING:
 class Planner:
     """The engine, asked by a bounded number of calls at once."""
 
-    def __init__(self, engine: Engine, limits: ProtocolLimits) -> None:
+    def __init__(self, engine: Engine, limits: ProtocolLimits, clock: Clock) -> None:
         self._engine = engine
         self._limits = limits
-        self._slots = Slots("planning", limits.plans_max, limits.slot_wait_s)
+        self._slots = Slots(
+            "planning",
+            limits.plans_max,
+            waiting_max=limits.waiting_max,
+            wait_s=limits.slot_wait_s,
+            clock=clock,
+        )
         self._workers = Workers("planner", limits.plans_max)
 
     def checked(
@@ -110,7 +117,8 @@ class Statements:
     ) -> Rows:
         """The rows of `statement`; `served` is called when all were taken."""
         schema = result_schema(statement.plan.schema, statement.plan.receipt)
-        return Rows(schema, self._delivery.batches(statement, call.is_cancelled, served))
+        batches = self._delivery.batches(statement, call.principal, call.is_cancelled, served)
+        return Rows(schema, batches)
 
     def ticket(self, statement: PlannedStatement, call: Call, expires_wall_s: float) -> Info:
         """Keep `statement` with its cut behind a new ticket."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flight_server.handlers.values import Call
+    from flight_server.running import Queries
     from flight_server.statements import HandleStore, PlannedStatement
 
 
@@ -18,10 +19,14 @@ class TicketActions:
     """CancelFlightInfo, CancelQuery and RenewFlightEndpoint."""
 
     def __init__(
-        self, tickets: HandleStore[PlannedStatement], expires_wall_s: Callable[[], float]
+        self,
+        tickets: HandleStore[PlannedStatement],
+        queries: Queries,
+        expires_wall_s: Callable[[], float],
     ) -> None:
         """`expires_wall_s`: when a ticket made or renewed now expires, since the epoch."""
         self._tickets = tickets
+        self._queries = queries
         self._expires_wall_s = expires_wall_s
 
     def renew(self, body: bytes, call: Call) -> list[bytes]:
@@ -51,7 +56,7 @@ class TicketActions:
             handle = _handle(endpoint)
             statement = self._tickets.drop(handle, call.principal, "was cancelled")
             if statement is not None:
-                statement.cancelled.set()
+                self._queries.cancel_all_of(statement.cancelled)
                 found = True
         return pb.CANCEL_STATUS_CANCELLED if found else pb.CANCEL_STATUS_NOT_CANCELLABLE
 

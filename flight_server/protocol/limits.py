@@ -13,7 +13,8 @@ class ProtocolLimits:
 
     sql_bytes_max: int = 1 << 20  # RequestError
     plans_max: int = 8  # statements being planned at once; UnavailableError after slot_wait_s
-    streams_max: int = 64  # results being streamed at once; UnavailableError after slot_wait_s
+    streams_max: int = 32  # statements that run at once; UnavailableError after slot_wait_s
+    waiting_max: int = 64  # callers that wait for either at once; UnavailableError
     slot_wait_s: float = 5.0
     tickets: HandleBounds = HandleBounds(256)  # NotFoundError on the use of one that went
     ticket_ttl_s: float = 300.0  # from the planning of the statement

@@ -10,7 +10,7 @@ planning starts again.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from datafusion import SQLOptions
 from flight_server.lake.prune import filters_by_scan
 from flight_server.lake.verify import verify_files
 from flight_server.options import SCHEMA, TIMESTAMPS, UTC
-from flight_server.ports import Asker, TableInfo
+from flight_server.ports import UNWATCHED, Asker, TableInfo
+from flight_server.query.execution import run
 from flight_server.query.failures import from_engine
 from flight_server.query.filter_memory import FilterMemory
 from flight_server.query.functions import names_user
@@ -39,14 +40,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
     import pyarrow as pa
-    from datafusion import DataFrame
+    from datafusion import DataFrame, SessionContext
+    from datafusion.plan import ExecutionPlan
 
     from contract.clock import Clock
     from flight_server.cut.request import CutRequest
     from flight_server.lake.snapshot import DataFiles
     from flight_server.lake.verify import FileCheck
+    from flight_server.ports import Watch
     from flight_server.query.live import LiveTable
     from flight_server.query.session import Session
+    from flight_server.query.shares import Shares
     from flight_server.query.system import System
     from flight_server.query.types import LakeView
     from flight_server.security.identity import Identity
@@ -110,7 +114,14 @@ class Engine:
         receipt = receipt_of(statement.views_read(), pin.pinned_s, pin.asked)
         pinned = sum(map(open_bytes, statement.views_read().values()))
         return QueryPlan(
-            planned.frame, planned.schema, receipt, statement.files(), self._check, pinned
+            planned.frame,
+            planned.schema,
+            receipt,
+            statement.files(),
+            self._check,
+            pinned,
+            self._session.shares,
+            self._session.context(reader.asker.options),
         )
 
     def parameters(self, sql: str, asker: Asker = _ANYBODY) -> pa.Schema:
@@ -223,21 +234,29 @@ class QueryPlan:
         files: Sequence[DataFiles],
         check: FileCheck,
         pinned_bytes: int,
+        shares: Shares,
+        context: SessionContext,
     ) -> None:
+        """`context`: which planned it; it runs in one of `shares`."""
         self._frame = frame
         self._files = files
         self._check = check
+        self._run = partial(run, self._executable, schema, shares, context)
         self.schema = schema
         self.receipt = receipt
         self.pinned_bytes = pinned_bytes
 
-    def stream(self) -> Generator[pa.RecordBatch, None, None]:
+    def stream(self, watch: Watch = UNWATCHED) -> Generator[pa.RecordBatch, None, None]:
         """See `flight_server.ports.Plan`."""
         try:
-            stream = self._frame.execute_stream()
-            for files in self._files:
-                verify_files(files, self._check)
-            for batch in stream:
-                yield conform(batch.to_pyarrow(), self.schema)
+            with closing(self._run(watch)) as batches:
+                for batch in batches:
+                    yield conform(batch, self.schema)
         except Exception as error:
             raise from_engine(error) from error
+
+    def _executable(self) -> ExecutionPlan:
+        plan = self._frame.execution_plan()
+        for files in self._files:
+            verify_files(files, self._check)
+        return plan

@@ -22,6 +22,8 @@ _MISSING_DATA = re.compile(
     r"Object (?:Store error|at location)|No such file|object store", re.IGNORECASE
 )
 _LIMIT = re.compile(r"Resources exhausted|Failed to allocate|memory limit", re.IGNORECASE)
+_SHARE = re.compile(r"pool_size: ([\d.]+ \w+)")
+_OPERATOR = re.compile(r"for (\w+)(?:\[\d+\])? with")
 # By the system's own numbers: a statement may hold any words.
 _DESCRIPTORS = re.compile(r"\(os error 2[34]\)")  # ENFILE, EMFILE
 _NO_ROOM = re.compile(r"\(os error (?:28|122)\)")  # ENOSPC, EDQUOT
@@ -56,8 +58,19 @@ def _exhausted(text: str) -> HighwaterError | None:
     if _NO_ROOM.search(text):
         return LimitError("the disk has no room for what the statement spills: ask for less")
     if _LIMIT.search(text):
-        return LimitError(f"the statement needs more memory than its share: {_clean(text)}")
+        return LimitError(_over_its_share(text))
     return None
+
+
+def _over_its_share(text: str) -> str:
+    """In words of ours: the engine's would advise settings that a client does not have."""
+    size, operator = _SHARE.search(text), _OPERATOR.search(text)
+    return (
+        f"the statement needs more memory than its share{f' of {size[1]}' if size else ''}"
+        f"{f' (for {operator[1]})' if operator else ''}: ask for fewer rows, columns or groups at "
+        "once, or again when fewer statements run, as the shares are larger then; the operator of "
+        "the server sets --memory-limit-bytes"
+    )
 
 
 def _clean(text: str) -> str:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from contract.errors import RequestError
+from flight_server.ports import UNWATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from flight_server.ports import Plan
+    from flight_server.ports import Plan, Watch
 
     Values = Mapping[str, pa.Scalar]
 
@@ -34,15 +35,15 @@ class RowsPlan:
         self.receipt = first.receipt
         self.pinned_bytes = first.pinned_bytes
 
-    def stream(self) -> Generator[pa.RecordBatch, None, None]:
+    def stream(self, watch: Watch = UNWATCHED) -> Generator[pa.RecordBatch, None, None]:
         """See `flight_server.ports.Plan`."""
-        yield from self._conformed(self._first)
+        yield from self._conformed(self._first, watch)
         for values in self._others:
-            yield from self._conformed(self._plan_row(values))
+            yield from self._conformed(self._plan_row(values), watch)
 
-    def _conformed(self, plan: Plan) -> Generator[pa.RecordBatch, None, None]:
+    def _conformed(self, plan: Plan, watch: Watch) -> Generator[pa.RecordBatch, None, None]:
         if plan.schema.types != self.schema.types:
             raise RequestError("the bound rows give results of different types: run each by itself")
-        with closing(plan.stream()) as batches:
+        with closing(plan.stream(watch)) as batches:
             for batch in batches:
                 yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)

@@ -19,29 +19,37 @@ from typing import TYPE_CHECKING, Protocol
 from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
 from datafusion.catalog import Catalog, SchemaProvider, Table
 
+from contract.clock import SystemClock
 from flight_server.lake.scan import with_scan_settings
 from flight_server.options import CATALOG_NAME, DEFAULTS, SCHEMA, SCHEMA_NAMES, TIME_ZONE
 from flight_server.protocol.limits import Product
 from flight_server.query.functions import functions
 from flight_server.query.information import INFORMATION, Information
+from flight_server.query.operators import BATCH_ROWS
+from flight_server.query.shares import Shares
 from flight_server.security.identity import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from datafusion import DataFrame
 
+    from contract.clock import Clock
     from flight_server.options import SessionOptions
 
 CATALOG = CATALOG_NAME
 PUBLIC, SYSTEM, _ = SCHEMA_NAMES
 
 _VERSION = f"{Product.name} {Product.version}"
-_BATCH_ROWS = 8_192
+# What a sort keeps for merging what it spilled, of each partition.
+_MERGE_MIN_BYTES, _MERGE_MAX_BYTES = 1 << 20, 10 << 20
 _CACHES = {"metadata_cache_limit": "1G", "file_statistics_cache_limit": "256M"}
 # Of each context that is not the default one: making one costs 0.1 ms, and cold caches.
 _OTHER_CACHES = {"metadata_cache_limit": "64M", "file_statistics_cache_limit": "16M"}
 _OTHER_CONTEXTS_MAX = 15
+
+
+_SYSTEM_CLOCK = SystemClock()
 
 
 class Tables(Protocol):
@@ -72,13 +80,20 @@ class _Settings:
 class Session:
     """The one engine session. Planning is safe from several threads at once."""
 
-    def __init__(self, memory_limit_bytes: int, cores: int) -> None:
-        # One builder: every context made with it has its pool.
-        self._runtime = (
-            RuntimeEnvBuilder().with_disk_manager_os().with_fair_spill_pool(memory_limit_bytes)
-        )
+    def __init__(
+        self,
+        memory_limit_bytes: int,
+        cores: int,
+        statements_max: int = 32,
+        spill_limit_bytes: int = 16 << 30,
+        clock: Clock = _SYSTEM_CLOCK,
+    ) -> None:
+        """`memory_limit_bytes`: of all statements. `spill_limit_bytes`: on disk, of each."""
         self._cores = cores
+        self._spill_limit_bytes = spill_limit_bytes
+        self._runtime = _runtime(memory_limit_bytes)  # for planning, and for what is no statement
         self.ctx = self._context(_Settings(), _CACHES)
+        self.shares = Shares(memory_limit_bytes, statements_max, self._sharing, clock)
         self._others: OrderedDict[_Settings, SessionContext] = OrderedDict()
         self._lock = threading.Lock()
         self._planning = threading.local()
@@ -99,12 +114,16 @@ class Session:
 
         `user`: what `current_user` is, for statements that name it.
         """
-        ctx = self._for(_Settings.of(options, user))
+        ctx = self.context(options, user)
         self._planning.tables = tables
         try:
             yield ctx
         finally:
             self._planning.tables = None
+
+    def context(self, options: SessionOptions, user: str = ANONYMOUS) -> SessionContext:
+        """What plans the statements of a session with these options."""
+        return self._for(_Settings.of(options, user))
 
     def _for(self, settings: _Settings) -> SessionContext:
         if settings == _Settings():
@@ -122,21 +141,40 @@ class Session:
 
     def _context(self, settings: _Settings, caches: Mapping[str, str]) -> SessionContext:
         config = (
-            SessionConfig()
-            .with_target_partitions(self._cores)
-            .with_batch_size(_BATCH_ROWS)
+            self._config(BATCH_ROWS)
             .with_information_schema(True)
             .with_create_default_catalog_and_schema(False)
             .with_default_catalog_and_schema(CATALOG, settings.schema)
         )
         if settings.time_zone is not None:
             config = config.set("datafusion.execution.time_zone", settings.time_zone)
-        ctx = SessionContext(with_scan_settings(config), self._runtime)
+        ctx = SessionContext(config, self._runtime)
         for name, limit in caches.items():
             ctx.sql(f"SET datafusion.runtime.{name} = '{limit}'").collect()
         for function in functions(_VERSION, settings.schema, settings.user):
             ctx.register_udf(function)
         return ctx
+
+    def _sharing(self, size_bytes: int) -> Callable[[int], SessionContext]:
+        """See `MakeContexts`: contexts that only run plans, which others made."""
+        runtime = _runtime(size_bytes)
+        reserve_bytes = max(_MERGE_MIN_BYTES, min(_MERGE_MAX_BYTES, size_bytes // 16))
+        spill_gib = max(1, self._spill_limit_bytes >> 30)
+
+        def make(batch_rows: int) -> SessionContext:
+            config = self._config(batch_rows).set(
+                "datafusion.execution.sort_spill_reservation_bytes", str(reserve_bytes)
+            )
+            ctx = SessionContext(config, runtime)
+            ctx.sql(f"SET datafusion.runtime.max_temp_directory_size = '{spill_gib}G'").collect()
+            return ctx
+
+        return make
+
+    def _config(self, batch_rows: int) -> SessionConfig:
+        return with_scan_settings(
+            SessionConfig().with_target_partitions(self._cores).with_batch_size(batch_rows)
+        )
 
     def _register(self, ctx: SessionContext, schemas: Sequence[str]) -> Catalog:
         catalog = Catalog.memory_catalog(ctx)
@@ -148,6 +186,11 @@ class Session:
     def tables(self) -> Tables:
         """What names mean on this thread now."""
         return getattr(self._planning, "tables", None) or self._idle
+
+
+def _runtime(memory_bytes: int) -> RuntimeEnvBuilder:
+    """Every context made with it has its memory pool."""
+    return RuntimeEnvBuilder().with_disk_manager_os().with_fair_spill_pool(memory_bytes)
 
 
 class _Provider(SchemaProvider):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from flight_server.query.pin import Pin
     from flight_server.query.types import LakeView
+    from flight_server.running import Queries
     from flight_server.security.identity import Identity
 
     _Rows = Callable[[Pin, Identity], Iterator[tuple[Any, ...]]]
@@ -80,6 +81,20 @@ SYSTEM_TABLES: Mapping[str, pa.Schema] = {
         lanes=_TEXT,
     ),
     "tables": _schema(table=_TEXT, available=pa.bool_(), reason=_TEXT),
+    "queries": _schema(
+        id=_INT,
+        principal=_TEXT,
+        sql=_TEXT,
+        state=_TEXT,
+        error=_TEXT,
+        queued_at=_MILLISECONDS,
+        started_at=_MILLISECONDS,
+        ended_at=_MILLISECONDS,
+        rows=_INT,
+        bytes=_INT,
+        peak_memory_bytes=_INT,
+        spilled_bytes=_INT,
+    ),
     "settings": _schema(name=_TEXT, value=_TEXT, unit=_TEXT, doc=_TEXT),
 }
 
@@ -90,7 +105,9 @@ ADMIN_TABLES = frozenset({"settings"})
 class System:
     """Makes the frames of the system tables."""
 
-    def __init__(self, ctx: SessionContext, settings: object) -> None:
+    def __init__(
+        self, ctx: SessionContext, settings: object, queries: Queries | None = None
+    ) -> None:
         """`settings`: the frozen dataclass that the server was started with."""
         self._ctx = ctx
         self._settings = settings
@@ -100,6 +117,7 @@ class System:
             "tail_chunks": _each(_tail_chunks),
             "gaps": _each(_gaps),
             "tables": _tables,
+            "queries": lambda _, reader: queries.rows(reader) if queries else iter(()),
             "settings": self._setting_rows,
         }
 

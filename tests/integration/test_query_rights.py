@@ -148,6 +148,6 @@ def test_metadata_lists_what_can_be_read(joint: Joint) -> None:
     def named(identity: Identity) -> set[str]:
         return {table.name for table in joint.engine.tables(identity)}
 
-    assert named(TRADER) == {*OF_TRADES, *OF_ALL}
-    assert named(STRANGER) == set(OF_ALL)
-    assert named(EVERYBODY) == {*OF_TRADES, *OF_ALL, "settings"}
+    assert named(TRADER) == {*OF_TRADES, *OF_ALL, "queries"}
+    assert named(STRANGER) == {*OF_ALL, "queries"}
+    assert named(EVERYBODY) == {*OF_TRADES, *OF_ALL, "queries", "settings"}

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from contract.clock import SystemClock
 from contract.errors import ReadOnlyError, RequestError
-from flight_server.ports import TableInfo
+from flight_server.ports import UNWATCHED, TableInfo
 from flight_server.protocol.limits import ProtocolLimits
 from flight_server.query.rows import RowsPlan
 from flight_server.security.listening import load_tls, location
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from contract.clock import Clock
     from flight_server.cut.request import CutRequest
-    from flight_server.ports import Asker, Engine
+    from flight_server.ports import Asker, Engine, Watch
     from flight_server.security.config import SecuritySettings
     from flight_server.security.identity import Identity
 
@@ -77,7 +77,7 @@ class SmallPlan:
         self.schema = _normalised(frame.schema())
         self.receipt = json.dumps({"plan": engine.count_plan()})
 
-    def stream(self) -> Generator[pa.RecordBatch, None, None]:
+    def stream(self, watch: Watch = UNWATCHED) -> Generator[pa.RecordBatch, None, None]:
         self._engine.opened()
         try:
             for batch in self._frame.execute_stream():

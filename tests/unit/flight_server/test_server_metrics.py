@@ -12,11 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from contract.errors import RequestError
 from flight_server.metrics import MeasuredEngine, Metrics
-from flight_server.ports import Asker
+from flight_server.ports import UNWATCHED, Asker
 from tests.support.failpoints import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from flight_server.ports import Watch
 
 FIGURES = {"state": "lagging", "lag_messages": 7, "lag_s": 1.5, "tail_rows": 5, "tail_bytes": 64,
            "tail_chunks": 3}  # fmt: skip
@@ -31,7 +33,7 @@ class FakePlan:
     pinned_bytes: int = 9
     receipt: str = json.dumps({"state": "stalled"})
 
-    def stream(self) -> Generator[pa.RecordBatch, None, None]:
+    def stream(self, watch: Watch = UNWATCHED) -> Generator[pa.RecordBatch, None, None]:
         for _ in range(3):
             self.clock.sleep(2.0)
             yield pa.RecordBatch.from_pydict({"x": [1, 2]}, self.schema)
