@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from contract.errors import ReadOnlyError, RequestError, UnsupportedError
+from flight_server.handlers.control import Control
 from flight_server.handlers.cuts import Cuts, transaction_store
 from flight_server.handlers.prepared import Prepared, prepared_store
 from flight_server.handlers.session import SessionActions
@@ -63,7 +64,7 @@ class FlightSqlService:
         )
         self._transactions = transaction_store(limits, clock, new_id)
         cuts = Cuts(engine, self._sessions, self._transactions, clock, limits, queries.is_stopping)
-        planner = Planner(engine, limits, clock)
+        planner = Planner(engine, Control(queries, clock), limits, clock)
         self._statements = statements = Statements(planner, cuts, self._delivery, self._tickets)
         prepared = Prepared(planner, cuts, self._handles, limits)
         sessions = SessionActions(self._sessions)

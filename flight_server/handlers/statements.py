@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from contract.clock import Clock
+    from flight_server.handlers.control import Control
     from flight_server.handlers.cuts import Cuts
     from flight_server.handlers.values import Call
     from flight_server.ports import Asker, Engine, Plan
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 class Planner:
     """The engine, asked by a bounded number of calls at once."""
 
-    def __init__(self, engine: Engine, limits: ProtocolLimits, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, control: Control, limits: ProtocolLimits, clock: Clock
+    ) -> None:
         self._engine = engine
+        self._control = control
         self._limits = limits
         self._slots = Slots(
             "planning",
@@ -60,6 +64,8 @@ class Planner:
 
     def plan(self, sql: str, bound: Mapping[str, pa.Scalar] | None, asker: Asker) -> Plan:
         """Plan `sql` for the asker, over its cut."""
+        if (control := self._control.plan(sql, asker.identity)) is not None:
+            return control
         with self._slots.taken():
             return self._workers.run(lambda: self._engine.plan(sql, bound, asker))
 

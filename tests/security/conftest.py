@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from contract.clock import SystemClock
+from flight_server.running import Queries
 from flight_server.security.config import SecuritySettings
 from tests.support.flight_fixture import serving
 from tests.support.joint import Joint, make_joint, sample_messages
@@ -35,9 +37,15 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def joint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joint]:
+def queries() -> Queries:
+    """What runs on the server of `port`, as system.queries shows it."""
+    return Queries(SystemClock())
+
+
+@pytest.fixture(scope="session")
+def joint(tmp_path_factory: pytest.TempPathFactory, queries: Queries) -> Iterator[Joint]:
     """100 trades, half of them in the lake."""
-    made = make_joint(tmp_path_factory.mktemp("joint"))
+    made = make_joint(tmp_path_factory.mktemp("joint"), queries=queries)
     messages = sample_messages()[:100]
     made.follow(messages, 0)
     made.commit(messages[:50], 0)
@@ -66,7 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, joint: Joint) -> World:
 
 
 @pytest.fixture(scope="session")
-def port(world: World) -> Iterator[int]:
+def port(world: World, queries: Queries) -> Iterator[int]:
     """Of a server with TLS and users."""
-    with world.serve() as server:
+    with world.serve(queries=queries) as server:
         yield server.port

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contract.clock import Clock
     from flight_server.cut.request import CutRequest
     from flight_server.ports import Asker, Engine, Watch
+    from flight_server.running import Queries
     from flight_server.security.config import SecuritySettings
     from flight_server.security.identity import Identity
 
@@ -200,6 +201,7 @@ def serving(
     clock: Clock | None = None,
     server_type: Callable[..., Any] = HighwaterFlightServer,
     security: SecuritySettings | None = None,
+    queries: Queries | None = None,
 ) -> Iterator[Any]:
     """A running server; `server.port` is where."""
     clock, tls, extra = clock or SystemClock(), None, {}
@@ -212,6 +214,7 @@ def serving(
         clock=clock,
         new_id=new_id,
         **extra,
+        queries=queries,
         limits=limits or ProtocolLimits(),
     )
     try:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flight_server.lake.snapshot import LakeSnapshot
+    from flight_server.running import Queries
 
 TRADES = load_definition("trades")
 
@@ -122,7 +123,7 @@ def a_marker(next_offset: int) -> Marker:
     )
 
 
-def make_joint(folder: Path, tail_from: int = 0) -> Joint:
+def make_joint(folder: Path, tail_from: int = 0, queries: Queries | None = None) -> Joint:
     """Empty tables, and a tail that begins at `tail_from`."""
     (folder / "warehouse").mkdir()
     catalog = SqlCatalog(
@@ -146,7 +147,7 @@ def make_joint(folder: Path, tail_from: int = 0) -> Joint:
         session,
         [live],
         lambda _: publisher.current(),
-        System(session.ctx, settings),
+        System(session.ctx, settings, queries),
         LocalFileCheck(),
         clock,
     )
