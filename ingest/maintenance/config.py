@@ -40,8 +40,8 @@ class MaintenanceSettings(CommonSettings):
     )
     orphan_grace_s: float = setting(
         3_600.0,
-        doc="How long a file is kept after nothing needs it; longer than the server's "
-        "`ticket_ttl_s` and its longest statement together",
+        doc="How long a file is kept after nothing needs it; longer than a transaction (half an "
+        "hour), the server's `ticket_ttl_s` and its longest statement together",
         unit="s",
         minimum=0.0,
     )
