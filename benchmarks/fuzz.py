@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from ingest.kafka.ports import HOST, free_port
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _CALL_LIMIT_S = 10.0
 _READY_S = 60.0
@@ -110,24 +111,14 @@ def call(client: flight.FlightClient, rng: random.Random) -> None:
 
 def run(args: argparse.Namespace, report: Report) -> None:
     """The calls, then whether the server is as it was."""
-    folder = _folder()
-    port = free_port()
-    argv = ["-m", "highwater", "serve", "--data-dir", str(folder), "--health-port", "0"]
-    server = Child([*argv, "--port", str(port), "--kafka", f"{HOST}:1"], folder / "serve.log")
-    try:
-        with flight.connect(f"grpc://{HOST}:{port}") as client:
-            _until_ready(client, server)
-            calls = min(args.calls, 300) if args.quick else args.calls
-            _calls(client, calls // 10, args.seed + 1)  # what it keeps for all time is made now
-            before_bytes = anonymous_rss_bytes(server.pid)
-            seen = _calls(client, calls, args.seed)
-            time.sleep(3.0)  # the server gives memory back every two seconds
-            server.check()
-            _until_ready(client, server)
-            growth = anonymous_rss_bytes(server.pid) / before_bytes
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    calls = min(args.calls, 300) if args.quick else args.calls
+    with serving("fuzz") as (server, client):
+        _calls(client, calls // 10, args.seed + 1)  # what it keeps for all time is made now
+        before_bytes = anonymous_rss_bytes(server.pid)
+        seen = _calls(client, calls, args.seed)
+        time.sleep(3.0)  # the server gives memory back every two seconds
+        until_ready(client, server)
+        growth = anonymous_rss_bytes(server.pid) / before_bytes
     report.figure("calls", calls)
     report.figure("refused_calls", seen["refused"])
     report.at_most("texts_with_a_trace", seen["leaks"], 0)
@@ -165,7 +156,8 @@ def _any(name: str, message: Any) -> bytes:
     return bytes(AnyMessage(type_url=url, value=message.SerializeToString()).SerializeToString())
 
 
-def _until_ready(client: flight.FlightClient, server: Child) -> None:
+def until_ready(client: flight.FlightClient, server: Child) -> None:
+    """Ask until it answers; RuntimeError if the process is gone."""
     ask: Callable[[], object] = lambda: client.get_flight_info(  # noqa: E731
         flight.FlightDescriptor.for_command(commands.encode(commands.StatementQuery("SELECT 1")))
     )
@@ -182,9 +174,20 @@ def _until_ready(client: flight.FlightClient, server: Child) -> None:
             return
 
 
-def _folder() -> Path:
+@contextmanager
+def serving(name: str) -> Iterator[tuple[Child, flight.FlightClient]]:
+    """A server without a broker, in a process of its own, and a client of it."""
     BENCH.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="fuzz-", dir=BENCH))
+    folder, port = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=BENCH)), free_port()
+    argv = ["-m", "highwater", "serve", "--data-dir", str(folder), "--health-port", "0"]
+    server = Child([*argv, "--port", str(port), "--kafka", f"{HOST}:1"], folder / "serve.log")
+    try:
+        with flight.connect(f"grpc://{HOST}:{port}") as client:
+            until_ready(client, server)
+            yield server, client
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
