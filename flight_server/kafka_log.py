@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from contract.client_log import ClientLog
 from contract.client_settings import admin_settings, consumer_settings
-from contract.log import LogReader
+from contract.log_reader import Clients, LogReader
 from contract.logs import CLIENT_LOGGER
 
 _CLIENT_LOG = logging.getLogger(CLIENT_LOGGER)
@@ -37,6 +37,7 @@ def _open(bootstrap_servers: str, topic: str, settings: dict[str, Any]) -> LogRe
         said = ClientLog(_CLIENT_LOG)
         return Consumer(settings, logger=said), said
 
-    consumer, said = made()
-    admin = AdminClient(admin_settings(bootstrap_servers), logger=_CLIENT_LOG)
-    return LogReader(consumer, admin, TopicPartition, TopicCollection, topic, said, made)
+    def admin() -> AdminClient:
+        return AdminClient(admin_settings(bootstrap_servers), logger=_CLIENT_LOG)
+
+    return LogReader(Clients(made, admin), TopicPartition, TopicCollection, topic)

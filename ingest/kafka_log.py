@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from contract.client_log import ClientLog
 from contract.client_settings import admin_settings, consumer_settings, patient
-from contract.log import LogReader, Renewed
+from contract.log_reader import Clients, LogReader, TopicInfo
 from ingest.ports import TopicState
 
 if TYPE_CHECKING:
@@ -50,17 +50,8 @@ class KafkaLog(LogReader):
     a commit of its own is under way, and one that was lost with its broker may stay so for ever.
     """
 
-    def __init__(
-        self,
-        consumer: Consumer,
-        admin: AdminClient,
-        topic: str,
-        group: str,
-        said: ClientLog,
-        renewed: Renewed,
-    ) -> None:
-        super().__init__(consumer, admin, TopicPartition, TopicCollection, topic, said, renewed)
-        self._hints = admin
+    def __init__(self, clients: Clients, topic: str, group: str) -> None:
+        super().__init__(clients, TopicPartition, TopicCollection, topic)
         self._group = group
         self._hinting: Future[ConsumerGroupTopicPartitions] | None = None
 
@@ -84,7 +75,7 @@ class KafkaLog(LogReader):
         offsets = [TopicPartition(self.topic, p, o) for p, o in sorted(next_offsets.items())]
         wanted = ConsumerGroupTopicPartitions(self._group, offsets)
         try:
-            futures = self._hints.alter_consumer_group_offsets([wanted])
+            futures = self._info.admin.alter_consumer_group_offsets([wanted])
         except KafkaException as error:
             _LOG.debug("topic %s: offsets for lag tools were not sent: %s", self.topic, error)
             return
@@ -105,12 +96,12 @@ def open_log(bootstrap_servers: str, topic: str, group: str) -> tuple[KafkaLog, 
         said = ClientLog(client_log)
         return Consumer(settings, logger=said), said
 
-    consumer, said = made()
-    admin = AdminClient(admin_settings(bootstrap_servers), logger=client_log)
-    watcher = LogReader(consumer, admin, TopicPartition, TopicCollection, topic, said)
+    def admin() -> AdminClient:
+        return AdminClient(admin_settings(bootstrap_servers), logger=client_log)
+
+    watched = TopicInfo(admin, TopicCollection, topic)
 
     def look() -> TopicState:
-        # Only the admin client is asked: it is safe to share between threads.
-        return TopicState(watcher.topic_id(), tuple(watcher.partitions()))
+        return TopicState(watched.topic_id(), tuple(watched.partitions()))
 
-    return KafkaLog(consumer, admin, topic, group, said, made), look
+    return KafkaLog(Clients(made, admin), topic, group), look

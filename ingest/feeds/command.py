@@ -111,6 +111,7 @@ def _run(settings: FeedSettings, rate: float, build: Callable[[int], Feed], cloc
     sender = KafkaSender(
         settings.kafka,
         settings.topic,
+        clock,
         queue_messages_max=settings.queue_messages_max,
         linger_ms=settings.linger_ms,
         timeout_s=settings.delivery_timeout_s,

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from contract.clock import SystemClock
 from contract.errors import OperatorError, RequestError, UnavailableError
 from ingest.feeds.command import SAMPLE, run
 from ingest.feeds.producer import KafkaSender
 from ingest.feeds.replay import read_lines
 from ingest.kafka.ports import free_port
 from tests.support.broker import TopicFactory, start_broker
+from tests.support.failpoints import HandClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,14 +78,16 @@ def test_a_missing_topic_and_an_absent_broker_are_named(bootstrap: str) -> None:
     with pytest.raises(RequestError, match="the feeds are live, replay, synthetic"):
         feed(bootstrap, "nowhere", "reply")
     with pytest.raises(UnavailableError, match="Kafka does not answer"):
-        KafkaSender(f"127.0.0.1:{free_port()}", "t").require_topic(timeout_s=0.5)
+        KafkaSender(f"127.0.0.1:{free_port()}", "t", SystemClock()).require_topic(timeout_s=0.5)
 
 
 def test_a_full_queue_waits_for_the_broker_and_a_stop_ends_the_wait(tmp_path: Path) -> None:
     broker = start_broker(tmp_path)
     try:
         broker.create_topic("t", 1)
-        sender = KafkaSender(broker.bootstrap, "t", queue_messages_max=10, timeout_s=30)
+        sender = KafkaSender(
+            broker.bootstrap, "t", SystemClock(), queue_messages_max=10, timeout_s=30
+        )
         sender.require_topic()
         assert sender.send([(b"k", b"v")] * 100, lambda: False) == 100
         broker.kill()
@@ -122,3 +126,22 @@ def test_a_signal_ends_a_feed_with_everything_delivered(
     assert "sent" in first
     last = rest.splitlines()[-1]
     assert last == f"feed: done: {len(messages_of(bootstrap, topic, 1)):,} delivered"
+
+
+def test_messages_of_a_producer_that_went_deaf_are_sent_by_another(
+    bootstrap: str, new_topic: TopicFactory
+) -> None:
+    topic, clock = new_topic(partitions=1), HandClock()
+    sender = KafkaSender(f"127.0.0.1:{free_port()}", topic, clock)  # as good as deaf
+    sent = [(b"k", b"%d" % n) for n in range(100)]
+    assert sender.send(sent[:50], lambda: False) == 50
+    assert sender.send(sent[50:99], lambda: False) == 49
+
+    clock.sleep(11.0)
+    sender._bootstrap = sender._settings["bootstrap.servers"] = bootstrap
+    assert sender.send(sent[99:], lambda: False) == 1
+    clock.sleep(11.0)
+    assert sender.send([], lambda: False) == 0
+
+    assert sender.close(30.0) == 0
+    assert [m.value() for m in messages_of(bootstrap, topic, 1)] == [v for _, v in sent]

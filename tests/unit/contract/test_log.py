@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from contract.client_log import ClientLog
 from contract.client_settings import consumer_settings
 from contract.errors import OperatorError, UnavailableError
-from contract.log import Fetched, LogProblem, LogReader, Trouble, collect
+from contract.log import Fetched, LogProblem, Trouble, collect
+from contract.log_reader import Clients, LogReader
 from contract.table import TIMESTAMP_RANGE_US
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def topic(request: pytest.FixtureRequest) -> str:
 def reader(cluster: tuple[Producer, str], topic: str) -> Iterator[LogReader]:
     said = ClientLog(SILENT)
     consumer = Consumer(consumer_settings(cluster[1], topic), logger=said)
-    reader = LogReader(consumer, None, TopicPartition, list, topic, said)
+    reader = LogReader(Clients(lambda: (consumer, said), no_admin), TopicPartition, list, topic)
     yield reader
     reader.close()
 
@@ -208,6 +209,10 @@ def poll_until(reader: LogReader, wanted: Any) -> list[Fetched]:
         assert time.monotonic() < deadline, fetched
         fetched.append(reader.poll(100, 0.2))
     return fetched
+
+
+def no_admin() -> None:
+    """For readers that never ask for the topic."""
 
 
 def values_of(fetched: list[Fetched]) -> list[bytes | None]:
@@ -295,7 +300,9 @@ def test_a_client_that_does_not_say_what_it_reads_is_not_believed(
     settings = consumer_settings(cluster[1], topic)
     del settings["debug"]
     consumer = Consumer({**settings, "log_level": 0})
-    reader = LogReader(consumer, None, TopicPartition, list, topic, ClientLog(SILENT))
+    reader = LogReader(
+        Clients(lambda: (consumer, ClientLog(SILENT)), no_admin), TopicPartition, list, topic
+    )
     reader.assign({0: 0}, "any")
 
     with pytest.raises(OperatorError, match=r"does not say which id it has: use Kafka 3\.1"):
@@ -351,7 +358,12 @@ class Admin:
 
 
 def described(answer: object) -> LogReader:
-    return LogReader(None, Admin(answer), TopicPartition, list, "trades", ClientLog(SILENT))
+    return LogReader(
+        Clients(lambda: (None, ClientLog(SILENT)), lambda: Admin(answer)),
+        TopicPartition,
+        list,
+        "trades",
+    )
 
 
 def test_id_and_partitions_are_those_of_the_description() -> None:
@@ -406,7 +418,7 @@ def a_stuck_reader() -> tuple[LogReader, StuckConsumer]:
     consumer = StuckConsumer()
     said = ClientLog(SILENT)
     said.log(logging.DEBUG, "Topic t changed id from 0 to its-id")
-    reader = LogReader(consumer, None, TopicPartition, list, "t", said)
+    reader = LogReader(Clients(lambda: (consumer, said), no_admin), TopicPartition, list, "t")
     reader.assign({0: 5, 1: 7}, "its-id")
     return reader, consumer
 
@@ -441,26 +453,63 @@ def test_silence_of_paused_partitions_is_no_reason_to_start_afresh() -> None:
     assert len(consumer.assigned) == 2
 
 
-def test_a_client_that_stays_silent_is_left_for_a_new_one_while_the_broker_answers() -> None:
+@pytest.mark.parametrize(
+    ("answers", "left"),
+    [(["there"], True), (["nothing", "there"], True), (["nothing", "nothing"], False)],
+    ids=["broker there", "broker there, admin client deaf", "broker away"],
+)
+def test_a_client_that_stays_silent_is_left_for_a_new_one_while_the_broker_answers(
+    answers: list[str], left: bool
+) -> None:
     _, consumer = a_stuck_reader()
-    said, fresh = ClientLog(SILENT), StuckConsumer()
     there = SimpleNamespace(topic_id="its-id", partitions=[])
-    for admin, left in ((Admin(there), True), (Admin(TimeoutError()), False)):
-        reader = LogReader(
-            consumer, admin, TopicPartition, list, "t", said, lambda: (fresh, ClientLog(SILENT))
-        )
-        reader.assign({0: 5}, "its-id")
-        fresh.assigned.clear()
-        polled(reader, 10)
-        assert not fresh.assigned
-        polled(reader, 10)
+    fresh = StuckConsumer()
+    consumers = iter([consumer, fresh])
+    admins = iter([Admin(there if a == "there" else TimeoutError()) for a in answers + answers])
+    clients = Clients(lambda: (next(consumers), ClientLog(SILENT)), lambda: next(admins))
+    reader = LogReader(clients, TopicPartition, list, "t")
+    reader.assign({0: 5}, "its-id")
+    polled(reader, 10)
+    assert not fresh.assigned
+    polled(reader, 10)
 
-        assert bool(fresh.assigned) is left
+    assert bool(fresh.assigned) is left
+
+
+def test_an_admin_client_that_gave_no_answer_is_not_asked_again() -> None:
+    there = SimpleNamespace(topic_id="its-id", partitions=[])
+    admins = iter([Admin(TimeoutError()), Admin(there)])
+    reader = LogReader(
+        Clients(lambda: (None, ClientLog(SILENT)), lambda: next(admins)), TopicPartition, list, "t"
+    )
+    with pytest.raises(UnavailableError):
+        reader.topic_id()
+
+    assert reader.topic_id() == "its-id"
+
+
+def test_a_client_that_is_only_asked_is_left_when_it_does_not_answer_and_the_broker_does() -> None:
+    class Deaf:
+        def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+            raise TimeoutError
+
+    class Answers(Deaf):
+        def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+            return 3, 9
+
+    consumers = iter([Deaf(), Answers()])
+    there = SimpleNamespace(topic_id="its-id", partitions=[])
+    clients = Clients(lambda: (next(consumers), ClientLog(SILENT)), lambda: Admin(there))
+    reader = LogReader(clients, TopicPartition, list, "t")
+    with pytest.raises(UnavailableError):
+        reader.bounds(0)
+
+    assert reader.bounds(0) == (3, 9)
 
 
 def test_a_client_that_says_where_the_log_ends_is_kept() -> None:
     reader, consumer = a_stuck_reader()
-    reader._renewed = lambda: pytest.fail("it works")
+    reader._clients = Clients(lambda: pytest.fail("it works"), no_admin)
     for _ in range(5):
         polled(reader, 10)
         consumer.answers = [[end(0, 5)]]
