@@ -40,6 +40,7 @@ _ATTEMPTS = 30
 _WAIT_S = 0.1
 _ROWS_MAX = 50
 _BACK_COMMITS = (2, 5)
+_OWN_FILES = ("foreign-", "compacted-")
 _LOST = (CommitFailedException, OperationalError)
 T = TypeVar("T")
 
@@ -119,7 +120,10 @@ class ForeignTool:
         return self._insist(attempt)
 
     def orphans(self) -> set[Path]:
-        """Data files in the table's directory that no known snapshot names."""
+        """The sidecar's data files that no known snapshot names.
+
+        Not this tool's own: those of other writers may be committed late, so they are kept longer.
+        """
         with self._table() as load:
             table = load()
             manifests = {
@@ -131,7 +135,11 @@ class ForeignTool:
                 for entry in manifest.fetch_manifest_entry(table.io)
             }
             directory = Path(table.location().removeprefix("file://")) / "data"
-        return {path for path in directory.rglob("*.parquet") if str(path) not in named}
+        return {
+            path
+            for path in directory.rglob("*.parquet")
+            if str(path) not in named and not path.name.startswith(_OWN_FILES)
+        }
 
     def files(self) -> int:
         """How many data files the table has."""
