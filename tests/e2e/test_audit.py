@@ -68,7 +68,7 @@ def test_every_answer_is_exact_under_every_kind_of_fault(
     assert result["dropped_duplicates"] > 0
     assert result["dead_letters"] > 0
     assert result["late"] > 0
-    assert len(result["questions"]) == 11
+    assert len(result["questions"]) == 13
     assert not list((data_dir / "audit").iterdir())
 
 
