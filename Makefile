@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 LOCK := requirements.lock
-BENCHMARKS := decode joint freshness ingest tail maintenance
+BENCHMARKS := decode joint freshness ingest tail protocol maintenance
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
