@@ -241,7 +241,8 @@ class QueryPlan:
         self._frame = frame
         self._files = files
         self._check = check
-        self._run = partial(run, self._executable, schema, shares, context)
+        self._shares = shares
+        self._context = context
         self.schema = schema
         self.receipt = receipt
         self.pinned_bytes = pinned_bytes
@@ -249,7 +250,8 @@ class QueryPlan:
     def stream(self, watch: Watch = UNWATCHED) -> Generator[pa.RecordBatch, None, None]:
         """See `flight_server.ports.Plan`."""
         try:
-            with closing(self._run(watch)) as batches:
+            batches = run(self._executable, self.schema, self._shares, self._context, watch)
+            with closing(batches):
                 for batch in batches:
                     yield conform(batch, self.schema)
         except Exception as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -171,6 +173,19 @@ def test_a_text_is_planned_again_as_soon_as_a_table_that_it_reads_went_on(joint:
 )
 def test_what_differs_without_another_view_is_planned_each_time(joint: Joint, sql: str) -> None:
     assert joint.engine.plan(sql)._frame is not joint.engine.plan(sql)._frame
+
+
+def test_a_statement_that_ran_is_gone_at_once_with_what_it_read(joint: Joint) -> None:
+    joint.follow(MESSAGES[:100], 0)
+    gc.disable()  # nobody looks for cycles in time: they would keep batches of the tail
+    try:
+        plan = joint.engine.plan("SELECT count(*) FROM trades")
+        assert [b.to_pylist() for b in plan.stream()] == [[{"count(*)": 100}]]
+        left = weakref.ref(plan)
+        del plan
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_plans_of_a_moment_ago_are_let_go(joint: Joint) -> None:
