@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
 _PLANNINGS_MAX = 3  # then all files are scanned
-_MOVES = re.compile(r"now|current", re.IGNORECASE)  # functions of the time of planning
+_MOVES = re.compile(r"now|current|today", re.IGNORECASE)  # functions of the time of planning
 _ANYBODY = Asker()
 
 

@@ -167,6 +167,7 @@ def test_a_text_is_planned_again_as_soon_as_a_table_that_it_reads_went_on(joint:
     "sql",
     [
         "SELECT now() AS n",
+        "SELECT today() AS n",
         "SELECT count(*) AS n FROM system.settings",
         "SELECT count(*) AS n FROM information_schema.tables",
     ],
