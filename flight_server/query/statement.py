@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from contract.errors import HighwaterError
 from flight_server.lake.prune import covers, needed
-from flight_server.lake.snapshot import DataFiles
 from flight_server.query.information import INFORMATION, INFORMATION_TABLES
 from flight_server.query.session import PUBLIC
 from flight_server.query.system import SYSTEM_TABLES
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from flight_server.lake.prune import FiltersByScan
     from flight_server.lake.scan import LakeScan
+    from flight_server.lake.snapshot import DataFiles
     from flight_server.ports import Asker
     from flight_server.query.information import Information
     from flight_server.query.live import LiveTable
@@ -94,6 +94,7 @@ class Statement:
         self._pin = pin
         self._filters = filters
         self._used: dict[str, pa.BooleanArray] = {}  # scan name -> which of its files it got
+        self._chosen: dict[str, DataFiles] = {}  # and these files
         self._reads_all = False
         self.reads_system = False  # tables that are not live ones
         self.refusal: HighwaterError | None = None  # why a table that was named has no rows
@@ -129,7 +130,7 @@ class Statement:
 
     def files(self) -> Sequence[DataFiles]:
         """The files that the plan scans, scan by scan."""
-        return [files for files in map(self._of_scan, self.scans) if len(files)]
+        return [files for files in self._chosen.values() if len(files)]
 
     def covers(self, filters: FiltersByScan) -> bool:
         """Whether the scans have all files that a plan with these filters needs."""
@@ -146,12 +147,8 @@ class Statement:
         self.scans[name] = files
         if self._filters is not None:
             self._used[name] = needed(files, self._filters.get(name))
+            files = files.take(self._used[name])
         elif len(files) > FEW_FILES:
             return scan.probe(name)
-        return scan.frame(name, self._of_scan(name))
-
-    def _of_scan(self, name: str) -> DataFiles:
-        files = self.scans[name]
-        if self._filters is None:
-            return files if len(files) <= FEW_FILES else DataFiles.empty()
-        return files.take(self._used[name])
+        self._chosen[name] = files
+        return scan.frame(name, files)
