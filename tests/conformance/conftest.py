@@ -9,7 +9,7 @@ from pyarrow import flight
 
 from tests.conformance.table import Recorder
 from tests.support.flight_fixture import SmallEngine, connected, sample_engine, serving
-from tests.support.joint import Joint, make_joint, sample_messages
+from tests.support.joint import Joint, half_committed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,13 +42,8 @@ def server(engine: SmallEngine) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joint]:
     """The real engine over 200 messages, of which 100 are committed."""
-    made = make_joint(tmp_path_factory.mktemp("joint"))
-    messages = sample_messages()[:200]
-    made.follow(messages, 0)
-    made.commit(messages[:100], 0)
-    made.refresh()
-    yield made
-    made.catalog.close()
+    with half_committed(tmp_path_factory.mktemp("joint"), 200) as made:
+        yield made
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from flight_server.protocol import flight_sql_pb2 as pb
 from flight_server.protocol.limits import ProtocolLimits
 from flight_server.statements import HandleBounds
 from tests.support.flight_fixture import connected, serving
-from tests.support.joint import Joint, make_joint, sample_messages
+from tests.support.joint import Joint, sample_messages, uncommitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +31,7 @@ COMMIT = pb.ActionEndTransactionRequest.END_TRANSACTION_COMMIT
 
 @pytest.fixture
 def joint(tmp_path: Path) -> Joint:
-    made = make_joint(tmp_path)
-    made.commit([], 0)
-    made.refresh()
-    made.follow(MESSAGES[:100], 0)
-    return made
+    return uncommitted(tmp_path, 100)
 
 
 @pytest.fixture

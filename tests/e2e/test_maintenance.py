@@ -12,7 +12,7 @@ from pyarrow import flight
 from flight_server.protocol import commands
 from flight_server.protocol import flight_sql_pb2 as pb
 from tests.support.joint import sample_messages
-from tests.support.stack import Stack, wait_until
+from tests.support.stack import PROOF, Stack, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +30,6 @@ MAINTAINED = (
     "--expire-every-commits=3",
     "--keep-snapshots=2",
 )
-PROOF = """
-SELECT count(*) AS n, count(DISTINCT message_id) AS ids,
-       (SELECT count(*) FROM trades_history) AS lake,
-       (SELECT count(*) FROM trades_tail) AS tail,
-       (SELECT sum(cut_offset) FROM system.cut WHERE lane = 'LOW') AS cut
-FROM trades
-"""
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tests.support.joint import sample_messages
-from tests.support.stack import Stack, wait_until
+from tests.support.stack import PROOF, Stack, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 
 MESSAGES = sample_messages()
 FAST = ("--flush-interval-s=0.3",)
-
-PROOF = """
-SELECT count(*) AS n, count(DISTINCT message_id) AS ids,
-       (SELECT count(*) FROM trades_history) AS lake,
-       (SELECT count(*) FROM trades_tail) AS tail,
-       (SELECT sum(cut_offset) FROM system.cut WHERE lane = 'LOW') AS cut
-FROM trades
-"""
 
 
 @pytest.fixture

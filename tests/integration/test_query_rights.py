@@ -12,7 +12,7 @@ from contract.errors import RequestError
 from flight_server.ports import Asker
 from flight_server.query.information import INFORMATION_TABLES
 from flight_server.security.identity import EVERYBODY, Identity
-from tests.support.joint import Joint, make_joint, sample_messages
+from tests.support.joint import Joint, half_committed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +25,8 @@ OF_ALL = ["cut", "gaps", "snapshots", "tables", "tail_chunks"]
 
 @pytest.fixture(scope="module")
 def joint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joint]:
-    made = make_joint(tmp_path_factory.mktemp("joint"))
-    messages = sample_messages()[:100]
-    made.follow(messages, 0)
-    made.commit(messages[:50], 0)
-    made.refresh()
-    yield made
-    made.catalog.close()
+    with half_committed(tmp_path_factory.mktemp("joint"), 100) as made:
+        yield made
 
 
 def ask(joint: Joint, sql: str, identity: Identity) -> pa.Table:

@@ -18,7 +18,7 @@ from flight_server.protocol.placeholders import rewrite
 from flight_server.query import session
 from flight_server.security.identity import Identity
 from tests.support.flight_fixture import connected, serving
-from tests.support.joint import Joint, make_joint, sample_messages
+from tests.support.joint import Joint, half_committed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +28,8 @@ BERLIN = {"highwater.time_zone": "Europe/Berlin"}
 
 @pytest.fixture(scope="module")
 def joint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joint]:
-    made = make_joint(tmp_path_factory.mktemp("joint"))
-    messages = sample_messages()[:100]
-    made.follow(messages, 0)
-    made.commit(messages[:50], 0)
-    made.refresh()
-    yield made
-    made.catalog.close()
+    with half_committed(tmp_path_factory.mktemp("joint"), 100) as made:
+        yield made
 
 
 def ask(joint: Joint, sql: str, options: dict[str, Any]) -> pa.Table:

@@ -10,7 +10,7 @@ import pytest
 
 from highwater.cli import main
 from tests.support.flight_fixture import serving
-from tests.support.joint import Joint, make_joint, sample_messages
+from tests.support.joint import Joint, sample_messages, uncommitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +24,7 @@ Capture = pytest.CaptureFixture[bytes]
 
 @pytest.fixture
 def joint(tmp_path: Path) -> Joint:
-    made = make_joint(tmp_path)
-    made.commit([], 0)
-    made.refresh()
-    made.follow(MESSAGES[:100], 0)
-    return made
+    return uncommitted(tmp_path, 100)
 
 
 @pytest.fixture

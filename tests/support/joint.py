@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ from ingest.iceberg_schema import dead_shape, rows_shape
 from ingest.iceberg_table import IcebergTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from flight_server.lake.snapshot import LakeSnapshot
@@ -121,6 +122,27 @@ def a_marker(next_offset: int) -> Marker:
         schema_id=0,
         rules_digest=TRADES.rules_digest,
     )
+
+
+@contextmanager
+def half_committed(folder: Path, count: int) -> Iterator[Joint]:
+    """The first `count` sample messages, the first half of them committed."""
+    made = make_joint(folder)
+    messages = sample_messages()[:count]
+    made.follow(messages, 0)
+    made.commit(messages[: count // 2], 0)
+    made.refresh()
+    yield made
+    made.catalog.close()
+
+
+def uncommitted(folder: Path, count: int) -> Joint:
+    """The first `count` sample messages, all in the tail of a table that was claimed."""
+    made = make_joint(folder)
+    made.commit([], 0)
+    made.refresh()
+    made.follow(sample_messages()[:count], 0)
+    return made
 
 
 def make_joint(folder: Path, tail_from: int = 0, queries: Queries | None = None) -> Joint:
